@@ -1,0 +1,47 @@
+"""The public API for plugin authors. Everything else is private.
+
+    from smtp_router import hookimpl
+
+    @hookimpl
+    def select_downstream(downstreams):
+        return downstreams[0]
+"""
+
+from smtp_router.core.downstream import Downstream, Health
+from smtp_router.core.errors import ConfigError, Defer, PluginError, Reject, SmtpRouterError
+from smtp_router.core.headers import Headers
+from smtp_router.core.message import TLS, Message, Session
+from smtp_router.core.outcome import (
+    Attempt,
+    Deferred,
+    Delivered,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Stage,
+)
+from smtp_router.core.reply import Reply
+from smtp_router.hooks.spec import hookimpl
+
+__all__ = [
+    "TLS",
+    "Attempt",
+    "ConfigError",
+    "Defer",
+    "Deferred",
+    "Delivered",
+    "Downstream",
+    "Headers",
+    "Health",
+    "InDoubt",
+    "Message",
+    "Outcome",
+    "PluginError",
+    "Reject",
+    "Rejected",
+    "Reply",
+    "Session",
+    "SmtpRouterError",
+    "Stage",
+    "hookimpl",
+]

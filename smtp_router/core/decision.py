@@ -1,0 +1,146 @@
+"""What follows from an outcome: one pure function and the tables it reads.
+
+The router's loop asks `next_step` after every attempt and does as it is told. Nothing here knows of
+sockets, clocks or plugins; the tables below are the ones printed in `docs/outcomes.md`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import assert_never
+
+from smtp_router.core.outcome import (
+    Attempt,
+    Deferred,
+    Delivered,
+    InDoubt,
+    Outcome,
+    OutcomeKind,
+    Rejected,
+    Stage,
+)
+from smtp_router.core.reply import Reply
+
+UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="No downstream took the message")
+IN_DOUBT = Reply(code=451, enhanced="4.4.2", text="A downstream did not confirm the message")
+TOO_LATE = Reply(code=451, enhanced="4.4.7", text="The message could not be delivered in time")
+OUR_FAULT = Reply(code=451, enhanced="4.3.0", text="Local error in processing")
+
+SESSION_REPLIES: Mapping[Stage, Reply] = MappingProxyType(
+    {
+        Stage.CONNECT: UNREACHABLE,
+        Stage.TLS: Reply(code=451, enhanced="4.7.5", text="A downstream could not be reached safely"),
+        Stage.EHLO: Reply(code=451, enhanced="4.4.1", text="A downstream refused the session"),
+        Stage.AUTH: Reply(code=451, enhanced="4.7.0", text="A downstream refused the router's login"),
+    }
+)
+"""What the client hears when an attempt failed before MAIL: that part is between the router and its
+downstream, so it is transient, and says nothing of the downstream's own words."""
+
+SERVICE_CLOSING = 421
+"""The downstream closes *its* channel (RFC 5321 3.8); passed on, it would claim that we close ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far the router goes for one message.
+
+    Args:
+        deadline: the instant (seconds, on the clock that `now` is read from) by which the client must
+            have an answer.
+        downstreams: how many there are to try; each is tried at most once.
+        failover_on: after which outcomes another downstream is tried.
+    """
+
+    deadline: float
+    downstreams: int
+    failover_on: frozenset[OutcomeKind] = frozenset({OutcomeKind.DEFERRED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """Ask the plugins for a downstream and try it.
+
+    Args:
+        until: the instant by which this attempt must have the final dot out. What is left to the
+            deadline is shared among the downstreams not yet tried, so that one that hangs cannot
+            use up the time of those that would answer.
+    """
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """Answer the client."""
+
+    reply: Reply
+
+
+def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | Finish:
+    """Say what to do after these attempts.
+
+    Args:
+        attempts: all attempts for this message so far, oldest first.
+        now: the present instant, on the same clock as `limits.deadline`.
+        limits: how far to go.
+
+    Returns:
+        `Try`, or `Finish` with the reply for the client.
+    """
+    if attempts:
+        last = attempts[-1].outcome
+        if isinstance(last, Delivered) or last.kind not in limits.failover_on:
+            return Finish(reply=answer(last))
+    untried = limits.downstreams - len(attempts)
+    if untried <= 0:
+        return Finish(reply=give_up(attempts))
+    if now >= limits.deadline:
+        return Finish(reply=TOO_LATE)
+    return Try(until=now + (limits.deadline - now) / untried)
+
+
+def answer(outcome: Outcome) -> Reply:
+    """What a client hears if this outcome is the last word.
+
+    A `Delivered` is answered with the downstream's class only; the caller puts the router's id in.
+    """
+    match outcome:
+        case Delivered():
+            return Reply(code=250, enhanced="2.0.0", text="Delivered")
+        case InDoubt():
+            return IN_DOUBT
+        case Rejected(reply=Reply() as reply):
+            return _complete(reply)
+        case Deferred(stage=stage) if stage in SESSION_REPLIES:
+            return SESSION_REPLIES[stage]
+        case Deferred(reply=Reply() as reply) if reply.is_transient:
+            if reply.code == SERVICE_CLOSING:
+                reply = Reply(code=451, enhanced=reply.enhanced, text=reply.text)
+            return _complete(reply)
+        case Rejected() | Deferred():
+            return UNREACHABLE
+        case _:
+            assert_never(outcome)
+
+
+def give_up(attempts: Sequence[Attempt]) -> Reply:
+    """What a client hears when nothing is left to try: the last transient reply.
+
+    Only if every downstream refused the message for good (so all of them were asked, which
+    `failover_on` must allow) is the last of those refusals the answer.
+    """
+    if attempts and all(isinstance(attempt.outcome, Rejected) for attempt in attempts):
+        return answer(attempts[-1].outcome)
+    for attempt in reversed(attempts):
+        reply = answer(attempt.outcome)
+        if reply.is_transient:
+            return reply
+    return UNREACHABLE
+
+
+def _complete(reply: Reply) -> Reply:
+    """The reply with an enhanced status code, which every reply of ours has (RFC 2034 4)."""
+    if reply.enhanced:
+        return reply
+    return Reply(code=reply.code, enhanced=f"{reply.code // 100}.0.0", text=reply.text)

@@ -1,0 +1,106 @@
+"""A message on its way, as a plugin sees it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Self
+
+from smtp_router.core.headers import Headers, format_field
+
+Parameters = Mapping[str, str | None]
+"""ESMTP parameters of one command: keyword in upper case → value exactly as given, `None` without."""
+
+NO_PARAMETERS: Parameters = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLS:
+    """How a session is encrypted.
+
+    Args:
+        version: as in `TLSv1.3`.
+        cipher: the cipher suite's name.
+    """
+
+    version: str
+    cipher: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The connection that a message came over.
+
+    Args:
+        peer: the client's address, without port or brackets.
+        peer_port: the client's port.
+        ehlo: the name that the client gave in EHLO or HELO.
+        esmtp: whether it was EHLO.
+        tls: `None` in clear text.
+    """
+
+    peer: str = ""
+    peer_port: int = 0
+    ehlo: str = ""
+    esmtp: bool = True
+    tls: TLS | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One transaction: envelope and content, with the session it came over.
+
+    Args:
+        id: the router's id, in every log line and in `Received:`.
+        user: the login name.
+        session: the client's connection.
+        received_at: when the final dot came in, with a time zone.
+        mail_from: the reverse-path without brackets, as the client gave it; `""` is the null one.
+        rcpt_tos: the recipients without brackets, as the client gave them.
+        mail_parameters: of MAIL.
+        rcpt_parameters: of each RCPT, in the order of `rcpt_tos`; empty when there are none.
+        content: header and body as received: exact octets, CRLF, dots un-stuffed.
+
+    Source: RFC 5321 2.3.1, 4.1.2.
+    """
+
+    id: str
+    user: str
+    mail_from: str
+    rcpt_tos: tuple[str, ...]
+    content: bytes = field(repr=False)
+    session: Session = field(default_factory=Session)
+    received_at: datetime
+    mail_parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS, hash=False)
+    rcpt_parameters: tuple[Parameters, ...] = field(default=(), hash=False)
+    _headers: Headers | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def size(self) -> int:
+        """The content's size in octets."""
+        return len(self.content)
+
+    @property
+    def headers(self) -> Headers:
+        """The content's header fields, parsed when they are first asked for."""
+        if self._headers is None:
+            object.__setattr__(self, "_headers", Headers(self.content))
+        assert self._headers is not None
+        return self._headers
+
+    def with_header(self, name: str, value: str) -> Self:
+        """This message with one more header field, above all others.
+
+        Raises:
+            ValueError: not a field name, or a control character in the value.
+        """
+        return self.replace(content=format_field(name, value) + self.content)
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - any field of the class
+        """This message with some fields changed.
+
+        Raises:
+            TypeError: there is no such field.
+        """
+        return dataclasses.replace(self, **changes)

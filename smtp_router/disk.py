@@ -1,0 +1,130 @@
+"""Files that steer the router: have their contents changed, and who else may write them?
+
+Contents decide, not times: an edit that keeps a file's size within the same tick of its clock is still
+seen, because a file that was changed around the time it was looked at is read again (the way git treats
+a "racily clean" file). Everything else is one `stat`.
+"""
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+import time
+from pathlib import Path
+
+_RACY_S = 2.0
+"""The coarsest time stamps of file systems in use are two seconds apart (FAT)."""
+
+_Signature = tuple[int, int, int, int, int]
+
+
+class Watch:
+    """One file, and whether it differs from what was last read."""
+
+    def __init__(self, path: Path) -> None:
+        """Watch this path; nothing is read yet."""
+        self.path = path
+        self._signature: _Signature | None = None
+        self._settled = False
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was last read, in hexadecimal."""
+        return self._digest or ""
+
+    def read(self, *, trusted: bool = False, max_bytes: int = -1) -> bytes:
+        """The file's contents, from one descriptor that is opened, checked and read.
+
+        Args:
+            trusted: refuse a file that others may write.
+            max_bytes: read no more than this, and one byte (so that the caller can tell).
+
+        Raises:
+            OSError: it cannot be read.
+            UntrustedFileError: others may write it, and it has to be trusted.
+        """
+        self._digest = None
+        self._signature, self._settled = None, False
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            self._remember(status)
+            if trusted:
+                check_trusted(self.path, status)
+            content = file.read(max_bytes + 1 if max_bytes >= 0 else -1)
+        self._digest = hashlib.sha256(content).hexdigest()
+        return content
+
+    def changed(self) -> bool:
+        """Whether the contents differ from what `read` last returned (or failed to).
+
+        A file that has gone counts as changed once.
+        """
+        try:
+            status = self.path.stat()
+        except OSError:
+            gone_before, self._signature, self._settled = self._signature is None, None, True
+            return not gone_before
+        if self._settled and _signature(status) == self._signature:
+            return False
+        self._remember(status)
+        try:
+            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError:
+            digest = None
+        return digest != self._digest
+
+    def _remember(self, status: os.stat_result) -> None:
+        self._signature = _signature(status)
+        youngest = max(status.st_mtime, status.st_ctime)
+        self._settled = youngest < time.time() - _RACY_S
+
+
+class UntrustedFileError(Exception):
+    """Somebody else may write the file, or a folder above it; the text says what to do."""
+
+
+def check_trusted(path: Path, status: os.stat_result) -> None:
+    """Refuse a file that other users may write, or replace through a folder above it.
+
+    The folders of the path as it was given count as well as those of what it resolves to, since a link
+    can be swapped. A folder with the sticky bit (like /tmp) lets nobody replace what is not theirs.
+
+    Args:
+        path: the file.
+        status: of the opened file itself.
+
+    Raises:
+        UntrustedFileError: it is not to be trusted.
+    """
+    if _others_may_write(status):
+        message = f"other users may write {path} (chmod go-w, or chown it to this user)"
+        raise UntrustedFileError(message)
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links to check
+    for folder in dict.fromkeys((*absolute.parents, *absolute.resolve().parents)):
+        status = folder.stat()
+        if _others_may_write(status) and not status.st_mode & stat.S_ISVTX:
+            message = f"other users may replace {path}: they may write {folder} (chmod go-w)"
+            raise UntrustedFileError(message)
+
+
+def _others_may_write(status: os.stat_result) -> bool:
+    """By mode, or by being the owner: neither root nor the user this process runs as."""
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status)
+
+
+def _is_private_group(status: os.stat_result) -> bool:
+    """Whether the group has nobody in it but the owner: a user-private group, as with umask 002."""
+    try:
+        owner = pwd.getpwuid(status.st_uid)
+        group = grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == status.st_gid and set(group.gr_mem) <= {owner.pw_name}
+
+
+def _signature(status: os.stat_result) -> _Signature:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

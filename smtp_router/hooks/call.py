@@ -1,0 +1,132 @@
+"""How hooks are called: ask, chain and tell.
+
+A plain pluggy call cannot do it: it stops at the first `async` hook's coroutine, and one plugin that
+raises silences all others. So pluggy validates (see `plugin.py`), and these few lines call, in the
+configuration's order. Whatever a plugin does wrong comes out as a `PluginError` that names it.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from smtp_router.core.downstream import Downstream
+from smtp_router.core.errors import PluginError, Refusal
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Attempt
+
+log = logging.getLogger(__name__)
+
+_name = attrgetter("name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookCall:
+    """One plugin's implementation of one hook.
+
+    Args:
+        plugin: the plugin's name, for errors and logs.
+        hook: the hook's name.
+        function: the bound function.
+        arguments: which of the hook's arguments it takes, by position in the hook's own order.
+    """
+
+    plugin: str
+    hook: str
+    function: Callable[..., Any]
+    arguments: tuple[int, ...]
+
+    async def __call__(self, values: tuple[object, ...], timeout_s: float) -> Any:  # noqa: ANN401
+        """Call it, await what is awaitable, and let nothing out but a value, a refusal or PluginError.
+
+        Args:
+            values: all of the hook's arguments, in its own order.
+            timeout_s: how long an `async` hook may take.
+
+        Raises:
+            Defer, Reject: the plugin's decision.
+            PluginError: anything else.
+        """
+        timer = None
+        try:
+            result = self.function(*[values[position] for position in self.arguments])
+            if not inspect.isawaitable(result):
+                return result
+            async with asyncio.timeout(timeout_s) as timer:
+                return await result
+        except Refusal:
+            raise
+        except BaseException as error:
+            # SystemExit and the like, too: a plugin does not get to stop the router.
+            if isinstance(error, asyncio.CancelledError):
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # the router itself is being cancelled
+                    raise
+            late = timer is not None and timer.expired()
+            what = f"took more than {timeout_s:g} s" if late else f"raised {type(error).__name__}"
+            raise PluginError(self.plugin, f"{self.hook} {what}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chains:
+    """All hooks of one user, compiled: who implements what, in order."""
+
+    select: tuple[HookCall, ...] = ()
+    before: tuple[HookCall, ...] = ()
+    after: tuple[HookCall, ...] = ()
+    timeout_s: float = 5.0
+
+    async def select_downstream(
+        self, message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
+    ) -> Downstream | None:
+        """Ask: the first plugin that returns a downstream wins, the rest are not called.
+
+        Raises:
+            Defer, Reject: a plugin's decision.
+            PluginError: a plugin failed, or returned something that was not offered.
+        """
+        for call in self.select:
+            chosen = await call((message, downstreams, attempts), self.timeout_s)
+            if chosen is None:
+                continue
+            if isinstance(chosen, Downstream) and chosen.name in map(_name, downstreams):
+                return chosen
+            what = chosen.name if isinstance(chosen, Downstream) else f"a {type(chosen).__name__}"
+            offered = ", ".join(map(_name, downstreams))
+            message_text = f"{call.hook} returned {what}, which was not offered (offered: {offered})"
+            raise PluginError(call.plugin, message_text)
+        return None
+
+    async def before_send(self, message: Message, downstream: Downstream) -> Message:
+        """Chain: each plugin sees the last one's result.
+
+        Raises:
+            Defer, Reject: a plugin's decision.
+            PluginError: a plugin failed, or returned something that is no message.
+        """
+        for call in self.before:
+            changed = await call((message, downstream), self.timeout_s)
+            if changed is None:
+                continue
+            if not isinstance(changed, Message):
+                what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
+                raise PluginError(call.plugin, what)
+            message = changed
+        return message
+
+    async def after_send(self, message: Message, attempt: Attempt) -> None:
+        """Tell: every plugin; a failure is logged and changes nothing."""
+        for call in self.after:
+            try:
+                await call((message, attempt), self.timeout_s)
+            except (PluginError, Refusal) as error:
+                log.error(
+                    "plugin failed",
+                    extra={"fields": {"id": message.id, "plugin": call.plugin, "hook": call.hook}},
+                    exc_info=error,
+                )
+
+

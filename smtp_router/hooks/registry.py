@@ -1,0 +1,188 @@
+"""Where plugins come from: installed ones by entry point, one's own by path.
+
+Installed does not mean active: only what a configuration names is imported.
+"""
+
+import importlib
+import importlib.metadata
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from smtp_router.core.errors import PluginError
+from smtp_router.hooks.files import PluginFile
+from smtp_router.hooks.plugin import Plugin, Target, Validator, hook_names, make, target_of
+from smtp_router.hooks.spec import PROJECT
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """One installed plugin, as `smtp-router plugins` lists it.
+
+    Args:
+        name: the entry point's name, for `algorithm:` or `plugins:`.
+        distribution: the distribution that brings it.
+        version: the distribution's version.
+        hooks: its hooks; empty when it cannot be loaded.
+        error: why it cannot be loaded; `""` when it can.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A plugin's code, found and loaded, not yet made with options."""
+
+    name: str
+    source: str
+    identity: str
+    target: Target
+
+
+class Registry:
+    """Finds, loads and makes plugins; keeps files and modules between reloads."""
+
+    def __init__(self) -> None:
+        """Nothing is looked up yet."""
+        self._validator = Validator()
+        self._files: dict[Path, PluginFile] = {}
+        self._modules: dict[str, Plugin] = {}
+        self._entry_points: Mapping[str, importlib.metadata.EntryPoint] | None = None
+
+    def rescan(self) -> None:
+        """Forget which plugins are installed; they are looked up again when next asked for."""
+        importlib.invalidate_caches()
+        self._entry_points = None
+
+    def file(self, path: Path) -> PluginFile:
+        """The plugin file at this absolute path, the same object each time."""
+        return self._files.setdefault(path, PluginFile(path))
+
+    def find(self, name: str, base: Path, *, trust_all: bool = False) -> Definition:
+        """Load a plugin's code.
+
+        Args:
+            name: an entry point's name, or a path (with a slash or ending in `.py`).
+            base: the folder that a relative path starts from.
+            trust_all: take files that others may write, too.
+
+        Raises:
+            PluginError: not installed, not there, not trusted, or not loadable.
+        """
+        if is_path(name):
+            file = self.file(base / name)
+            target = file.load(name, trust_all=trust_all)
+            return Definition(
+                name=name, source=str(file.path), identity=f"file:{file.digest}", target=target
+            )
+        entry_point = self._installed().get(name)
+        if entry_point is None:
+            raise PluginError(name, self._not_installed(name))
+        target = _load(entry_point)
+        distribution = _distribution(entry_point)
+        return Definition(
+            name=name,
+            source=distribution,
+            identity=f"installed:{distribution}:{entry_point.value}",
+            target=target,
+        )
+
+    def make(
+        self, definition: Definition, options: Mapping[str, object], previous: Plugin | None = None
+    ) -> Plugin:
+        """A plugin made with these options.
+
+        Args:
+            definition: its code.
+            options: what the configuration says.
+            previous: what stood in this place before; kept, with its state, when nothing changed.
+
+        Raises:
+            PluginError: the options do not fit, or its hooks are not valid.
+        """
+        if previous and (previous.name, previous.identity, previous.options) == (
+            definition.name,
+            definition.identity,
+            options,
+        ):
+            return previous
+        shared = not isinstance(definition.target, type)
+        key = f"{definition.name}\0{definition.source}\0{definition.identity}"
+        if shared and not options and key in self._modules:
+            return self._modules[key]
+        plugin = make(definition.name, definition.target, options)
+        made = Plugin(
+            name=definition.name,
+            source=definition.source,
+            identity=definition.identity,
+            options=options,
+            calls=self._validator.calls(definition.name, plugin),
+        )
+        if shared:
+            self._modules[key] = made
+        return made
+
+    def installed(self) -> tuple[Installed, ...]:
+        """All installed plugins, by name, each loaded to see its hooks."""
+        found = []
+        for name, entry_point in sorted(self._installed().items()):
+            hooks: tuple[str, ...] = ()
+            error = ""
+            try:
+                hooks = hook_names(_load(entry_point))
+            except PluginError as failure:
+                error = failure.message
+            distribution = entry_point.dist
+            found.append(
+                Installed(
+                    name=name,
+                    distribution=distribution.name if distribution else "",
+                    version=distribution.version if distribution else "",
+                    hooks=hooks,
+                    error=error,
+                )
+            )
+        return tuple(found)
+
+    def _installed(self) -> Mapping[str, importlib.metadata.EntryPoint]:
+        if self._entry_points is None:
+            found = importlib.metadata.entry_points(group=PROJECT)
+            self._entry_points = {entry_point.name: entry_point for entry_point in found}
+        return self._entry_points
+
+    def _not_installed(self, name: str) -> str:
+        have = ", ".join(sorted(self._installed())) or "none"
+        package = f"smtp-router-{name.replace('_', '-')}"
+        return (
+            f"is not installed (installed: {have}); try: pip install {package}; "
+            f"or is it a file? Then write ./{name}.py"
+        )
+
+
+def is_path(name: str) -> bool:
+    """Whether a plugin is named by path: an entry point's name has no slash and no `.py`."""
+    return "/" in name or name.endswith(".py")
+
+
+def _load(entry_point: importlib.metadata.EntryPoint) -> Target:
+    try:
+        found = entry_point.load()
+    except BaseException as error:
+        what = f"{type(error).__name__}: {error}"
+        message = f"cannot be imported from {_distribution(entry_point)}: {what}"
+        raise PluginError(entry_point.name, message) from error
+    return target_of(entry_point.name, found)
+
+
+def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
+    """`smtp-router-failover 0.1.0`."""
+    distribution = entry_point.dist
+    return f"{distribution.name} {distribution.version}" if distribution else entry_point.value
