@@ -1,0 +1,92 @@
+# What there is to do here; `make` alone lists it. Needs Python >= 3.11 with venv, and make (GNU, 3.81 or later).
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+# Versions are pinned and hashes checked, so nothing is resolved while installing.
+PIP_INSTALL = $(PIP) install --require-hashes --no-deps
+PROJECTS = . plugins/failover plugins/round_robin
+PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/round_robin/pyproject.toml
+
+# A stamp is the time of one step of the set-up; each step runs again when what it depends on changes.
+VENV_MADE = $(VENV)/.made
+RUN_READY = $(VENV)/.run-ready
+DEV_READY = $(VENV)/.dev-ready
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: $(RUN_READY) ## start the demo: two example downstreams and a router in front of them
+	@exec $(BIN)/smtp-router demo
+
+.PHONY: test
+test: lint types floors unit wheels ## everything below that checks; what CI runs
+
+.PHONY: lint
+lint: $(DEV_READY) ## formatting and style, as they should be
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+.PHONY: fmt
+fmt: $(DEV_READY) ## make formatting and style so, as far as a tool can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: $(DEV_READY) ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: floors
+floors: $(DEV_READY) ## an import only points down the floors
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: $(DEV_READY) ## the tests, with coverage; for some of them: .venv/bin/pytest -k WORDS
+	$(BIN)/pytest --cov
+
+.PHONY: wheels
+wheels: $(DEV_READY) ## build each distribution, install it in an empty environment, use it there
+	$(BIN)/python tools/check_wheels.py
+
+.PHONY: lock
+lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade
+	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
+	$(UV_COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
+	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
+
+LOCK =
+UV_COMPILE = $(BIN)/uv --quiet pip compile $(LOCK) --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+.PHONY: clean
+clean: ## remove the environment and everything that tools leave behind
+	rm -rf $(VENV) .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
+		.ruff_cache build dist
+	find smtp_router plugins tests examples tools -name __pycache__ -prune -exec rm -rf {} +
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+$(VENV_MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo >&2 "smtp-router needs Python 3.11 or later; $(PYTHON) is not. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo >&2 "$(PYTHON) has no venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "making the environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUN_READY): $(VENV_MADE) requirements/run.txt requirements/build.txt $(PYPROJECTS)
+	@echo "installing smtp-router into $(VENV)"
+	@$(PIP_INSTALL) -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) install --no-build-isolation --no-deps $(PROJECTS:%=-e %)
+	@touch $@
+
+$(DEV_READY): $(RUN_READY) requirements/dev.txt
+	@echo "installing the tools for tests into $(VENV)"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
