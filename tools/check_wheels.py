@@ -1,0 +1,300 @@
+"""Builds each distribution, installs the wheels in an empty environment, and uses them there.
+
+The wheel is built from the sdist, so both are checked. What is installed is what run.txt pins and
+the three wheels, nothing else; the commands run in an empty directory, so no source of the
+repository is in reach. The last line counts; the exit code is 1 if anything failed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from operator import itemgetter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+TIMEOUT_S = 300
+
+CONFIG = """\
+users:
+  - email: user@example.com
+    password: password
+    algorithm: round_robin
+    downstreams:
+      - addr: 127.0.0.1:2525
+      - addr: 127.0.0.1:2526
+"""
+
+HOOK = "select_downstream"  # all that our plugins implement
+
+PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.")
+"""What `smtp_router` is made of; the import contracts know it too."""
+
+API = """\
+from smtp_router import Downstream
+from smtp_router_failover import select_downstream
+offered = [Downstream(name=name, host="127.0.0.1", port=25) for name in ("main", "spare")]
+print(select_downstream(offered).name)
+"""
+
+
+class CheckError(Exception):
+    """Something is not as it should be; the text says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """One of ours: where its source is, and what it installs."""
+
+    folder: Path
+    name: str
+    version: str
+    package: str
+    plugins: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """How the names of its files begin."""
+        return f"{self.name.replace('-', '_')}-{self.version}"
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts, and prints a line for each check."""
+
+    passed: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def check(self, rule: str) -> Iterator[None]:
+        """Count the block as passed, unless it raises an error that a check may end with."""
+        try:
+            yield
+        except (CheckError, OSError, ValueError, subprocess.SubprocessError) as error:
+            self.failed.append(rule)
+            print(f"  FAILED  {rule}\n{indented(str(error))}", flush=True)
+        else:
+            self.passed += 1
+            print(f"  ok      {rule}", flush=True)
+
+
+def main() -> int:
+    """Run every check.
+
+    Returns:
+        The exit code.
+    """
+    distributions = [
+        read(folder)
+        for folder in (ROOT, *sorted((ROOT / "plugins").glob("*/")))
+        if holds_one(folder)
+    ]
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="smtp-router-wheels-") as name:
+        scratch = Path(name)
+        for distribution in distributions:
+            print(distribution.name, flush=True)
+            check_files(report, distribution, scratch / "dist")
+        print("in an empty environment", flush=True)
+        check_use(report, distributions, scratch)
+    print(f"wheels: {report.passed} passed, {len(report.failed)} failed")
+    return 1 if report.failed else 0
+
+
+def holds_one(folder: Path) -> bool:
+    """Whether a distribution's source is here."""
+    return (folder / "pyproject.toml").is_file()
+
+
+def read(folder: Path) -> Distribution:
+    """What pyproject.toml says of itself."""
+    document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    (package,) = document["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    project = document["project"]
+    return Distribution(
+        folder=folder,
+        name=project["name"],
+        version=project["version"],
+        package=package,
+        plugins=tuple(project.get("entry-points", {}).get("smtp_router", {})),
+    )
+
+
+def check_files(report: Report, distribution: Distribution, out: Path) -> None:
+    """Build the sdist, from it the wheel, and look into both."""
+    with report.check("builds an sdist, and a wheel from the sdist"):
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, distribution.folder)
+    wheel = out / f"{distribution.stem}-py3-none-any.whl"
+    sdist = out / f"{distribution.stem}.tar.gz"
+    package, info = distribution.package, f"{distribution.stem}.dist-info"
+    with report.check("the wheel is typed, licensed, and holds the package and nothing else"):
+        with zipfile.ZipFile(wheel) as archive:
+            names = set(archive.namelist())
+        expect_all(
+            names, f"{package}/__init__.py", f"{package}/py.typed", f"{info}/licenses/LICENSE"
+        )
+        expect_none(names, lambda name: name.split("/")[0] not in {package, info})
+        expect_none(names, lambda name: "__pycache__" in name)
+    with report.check("the wheel's metadata are complete"):
+        with zipfile.ZipFile(wheel) as archive:
+            metadata = message_from_bytes(archive.read(f"{info}/METADATA"))
+        expect_equal(metadata["Name"], distribution.name)
+        expect_equal(metadata["Version"], distribution.version)
+        expect_equal(metadata["License-Expression"], "MIT")
+        expect_equal(metadata["Requires-Python"], ">=3.11")
+        expect_all(set(metadata.keys()), "Summary", "Keywords", "Classifier", "Requires-Dist")
+        expect_equal(metadata["Description-Content-Type"], "text/markdown")
+        readme = (distribution.folder / "README.md").read_text("utf-8")
+        expect_equal(description(metadata).strip(), readme.strip())
+    with report.check("the sdist holds the package, its licence and its tests"):
+        with tarfile.open(sdist) as archive:
+            paths = {name.partition("/")[2] for name in archive.getnames()}
+        expect_all(paths, "pyproject.toml", "README.md", "LICENSE", f"{package}/py.typed")
+        if not any(path.startswith("tests/test_") for path in paths):
+            raise CheckError("no tests")
+
+
+def description(metadata: Message) -> str:
+    """The text below the fields, which is UTF-8 though no field says so."""
+    payload = metadata.get_payload(decode=True)
+    return payload.decode("utf-8") if isinstance(payload, bytes) else ""
+
+
+def check_use(report: Report, distributions: list[Distribution], scratch: Path) -> None:
+    """Install everything in an empty environment, and run what a user runs first."""
+    home = scratch / "home"
+    home.mkdir()
+    (home / "config.yaml").write_text(CONFIG, "utf-8")
+    environment = scratch / "environment"
+    python, command = environment / "bin" / "python", environment / "bin" / "smtp-router"
+    core = distributions[0]
+    greeting = f"{core.name} {core.version}\n"
+
+    with report.check("installs what run.txt pins, and the wheels without anything more"):
+        install(environment, sorted((scratch / "dist").glob("*.whl")))
+    with report.check("smtp-router --version"):
+        expect_equal(run(command, "--version", cwd=home), greeting)
+    with report.check("python -m smtp_router --version"):
+        expect_equal(run(python, "-m", core.package, "--version", cwd=home), greeting)
+    with report.check("smtp-router plugins --json lists the algorithms and where they are from"):
+        listed = json.loads(run(command, "plugins", "--json", cwd=home))
+        ours = [
+            {"name": name, "distribution": origin.name, "version": origin.version, "hooks": [HOOK]}
+            for origin in distributions
+            for name in origin.plugins
+        ]
+        expect_equal(sorted(listed, key=itemgetter("name")), sorted(ours, key=itemgetter("name")))
+    with report.check("smtp-router check, with a configuration that names round_robin"):
+        run(command, "check", "-c", home / "config.yaml", cwd=home)
+    with report.check("smtp-router schema prints JSON"):
+        json.loads(run(command, "schema", cwd=home))
+    with report.check("a plugin is called through the public API"):
+        expect_equal(run(python, "-c", API, cwd=home), "main\n")
+    for distribution in distributions:
+        with report.check(f"every public name of {distribution.package} has its type"):
+            check_types(environment, distribution.package, home)
+
+
+def install(environment: Path, wheels: list[Path]) -> None:
+    """Make an environment that holds what run.txt pins and the wheels."""
+    venv.create(environment, with_pip=True, symlinks=True)
+    pip = (environment / "bin" / "python", "-m", "pip", "-qq", "--disable-pip-version-check")
+    pinned = ROOT / "requirements" / "run.txt"
+    run(*pip, "install", "--no-deps", "--require-hashes", "-r", pinned)
+    run(*pip, "install", "--no-deps", "--no-index", *wheels)
+    run(*pip, "check")
+
+
+def check_types(environment: Path, package: str, cwd: Path) -> None:
+    """Ask pyright which types of the public names a user's type checker would have to guess."""
+    verify = subprocess.run(
+        [BIN / "basedpyright", "--outputjson", "--ignoreexternal", "--verifytypes", package],
+        cwd=cwd,
+        env=os.environ | {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        check=False,  # its exit code counts the modules that are not public, too
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+    )
+    found = json.loads(verify.stdout)["typeCompleteness"]
+    if not (found["pyTypedPath"] and found["symbols"]):
+        raise CheckError(f"nothing to verify:\n{verify.stdout}{verify.stderr}")
+    guessed = [
+        f"{symbol['name']}: {diagnostic['message']}"
+        for symbol in found["symbols"]
+        if not symbol["isTypeKnown"] and is_public(symbol["name"])
+        for diagnostic in symbol["diagnostics"]
+    ]
+    if guessed:
+        raise CheckError("\n".join(guessed))
+
+
+def is_public(name: str) -> bool:
+    """Whether a name is the public API's; of a plugin, every name is."""
+    return name.startswith(PUBLIC) or not name.startswith("smtp_router.")
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Run a command that has to succeed.
+
+    Args:
+        command: the program and its arguments.
+        cwd: where to run it.
+
+    Returns:
+        What it wrote to standard output.
+
+    Raises:
+        CheckError: it failed; with all that it wrote.
+    """
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        words = " ".join(map(str, command))
+        raise CheckError(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def expect_equal(actual: object, expected: object) -> None:
+    """Fail unless they are equal."""
+    if actual != expected:
+        raise CheckError(f"expected {expected!r}\n     got {actual!r}")
+
+
+def expect_all(names: set[str], *wanted: str) -> None:
+    """Fail for names that are missing."""
+    if missing := [name for name in wanted if name not in names]:
+        raise CheckError(f"missing: {', '.join(missing)}")
+
+
+def expect_none(names: set[str], unwanted: Callable[[str], bool]) -> None:
+    """Fail for names that have no place there."""
+    if found := sorted(filter(unwanted, names)):
+        raise CheckError(f"should not be there: {', '.join(found)}")
+
+
+def indented(text: str) -> str:
+    """The text, as a block below a line."""
+    return "\n".join(f"          {line}" for line in text.rstrip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
