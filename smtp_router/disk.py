@@ -51,29 +51,41 @@ class Watch:
             status = os.fstat(file.fileno())
             self._remember(status)
             if trusted:
-                check_trusted(self.path, status)
+                try:
+                    check_trusted(self.path, status)
+                except UntrustedFileError:
+                    self._settled = True  # look again when its mode changes, not before
+                    raise
             content = file.read(max_bytes + 1 if max_bytes >= 0 else -1)
         self._digest = hashlib.sha256(content).hexdigest()
         return content
 
-    def changed(self) -> bool:
-        """Whether the contents differ from what `read` last returned (or failed to).
+    def look(self) -> None:
+        """Take the contents as they are for known, without using them."""
+        try:
+            self.read()
+        except OSError:
+            self._digest = None
 
-        A file that has gone counts as changed once.
+    def changed(self) -> bool:
+        """Whether the contents differ from what `read` last returned; it stays so until it reads again.
+
+        A file that has gone, or came back, counts as changed.
         """
         try:
             status = self.path.stat()
         except OSError:
-            gone_before, self._signature, self._settled = self._signature is None, None, True
-            return not gone_before
+            return self._digest is not None
         if self._settled and _signature(status) == self._signature:
             return False
-        self._remember(status)
         try:
             digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         except OSError:
             digest = None
-        return digest != self._digest
+        if digest != self._digest:
+            return True
+        self._remember(status)
+        return False
 
     def _remember(self, status: os.stat_result) -> None:
         self._signature = _signature(status)

@@ -110,6 +110,16 @@ def is_ehlo_name(name: bytes) -> bool:
     return len(name) <= MAX_DOMAIN_OCTETS and _EHLO_NAME.fullmatch(name) is not None
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is this very machine, also as IPv4 mapped into IPv6; other text is not."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
 def _check_literal(literal: bytes) -> None:
     """IPv4, or `IPv6:` and IPv6 (RFC 5321 4.1.3); no other tag is registered."""
     text = literal.decode("ascii")

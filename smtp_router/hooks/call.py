@@ -8,6 +8,7 @@ configuration's order. Whatever a plugin does wrong comes out as a `PluginError`
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -39,12 +40,15 @@ class HookCall:
     function: Callable[..., Any]
     arguments: tuple[int, ...]
 
-    async def __call__(self, values: tuple[object, ...], timeout_s: float) -> Any:  # noqa: ANN401
+    async def __call__(
+        self, values: tuple[object, ...], timeout_s: float, until: float = math.inf
+    ) -> Any:  # noqa: ANN401 - as the hook has it
         """Call it, await what is awaitable, and let nothing out but a value, a refusal or PluginError.
 
         Args:
             values: all of the hook's arguments, in its own order.
             timeout_s: how long an `async` hook may take.
+            until: the instant (of the event loop's clock) by which it has to end in any case.
 
         Raises:
             Defer, Reject: the plugin's decision.
@@ -55,7 +59,8 @@ class HookCall:
             result = self.function(*[values[position] for position in self.arguments])
             if not inspect.isawaitable(result):
                 return result
-            async with asyncio.timeout(timeout_s) as timer:
+            end = min(asyncio.get_running_loop().time() + timeout_s, until)
+            async with asyncio.timeout_at(end) as timer:
                 return await result
         except Refusal:
             raise
@@ -66,7 +71,7 @@ class HookCall:
                 if task is not None and task.cancelling():  # the router itself is being cancelled
                     raise
             late = timer is not None and timer.expired()
-            what = f"took more than {timeout_s:g} s" if late else f"raised {type(error).__name__}"
+            what = "took too long" if late else f"raised {type(error).__name__}"
             raise PluginError(self.plugin, f"{self.hook} {what}") from error
 
 
@@ -80,7 +85,12 @@ class Chains:
     timeout_s: float = 5.0
 
     async def select_downstream(
-        self, message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
+        self,
+        message: Message,
+        downstreams: Sequence[Downstream],
+        attempts: Sequence[Attempt],
+        *,
+        until: float = math.inf,
     ) -> Downstream | None:
         """Ask: the first plugin that returns a downstream wins, the rest are not called.
 
@@ -89,7 +99,7 @@ class Chains:
             PluginError: a plugin failed, or returned something that was not offered.
         """
         for call in self.select:
-            chosen = await call((message, downstreams, attempts), self.timeout_s)
+            chosen = await call((message, downstreams, attempts), self.timeout_s, until)
             if chosen is None:
                 continue
             if isinstance(chosen, Downstream) and chosen.name in map(_name, downstreams):
@@ -100,7 +110,9 @@ class Chains:
             raise PluginError(call.plugin, message_text)
         return None
 
-    async def before_send(self, message: Message, downstream: Downstream) -> Message:
+    async def before_send(
+        self, message: Message, downstream: Downstream, *, until: float = math.inf
+    ) -> Message:
         """Chain: each plugin sees the last one's result.
 
         Raises:
@@ -108,7 +120,7 @@ class Chains:
             PluginError: a plugin failed, or returned something that is no message.
         """
         for call in self.before:
-            changed = await call((message, downstream), self.timeout_s)
+            changed = await call((message, downstream), self.timeout_s, until)
             if changed is None:
                 continue
             if not isinstance(changed, Message):
@@ -122,11 +134,8 @@ class Chains:
         for call in self.after:
             try:
                 await call((message, attempt), self.timeout_s)
-            except (PluginError, Refusal) as error:
-                log.error(
+            except (PluginError, Refusal):
+                log.exception(
                     "plugin failed",
                     extra={"fields": {"id": message.id, "plugin": call.plugin, "hook": call.hook}},
-                    exc_info=error,
                 )
-
-

@@ -8,7 +8,7 @@ arguments, and unknown names are refused.
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import pluggy
@@ -48,7 +48,7 @@ class Plugin:
     name: str
     source: str
     identity: str
-    options: Mapping[str, object]
+    options: Mapping[str, object] = field(repr=False)
     calls: tuple[HookCall, ...]
 
     @property
@@ -79,8 +79,19 @@ def target_of(name: str, found: object) -> Target:
         found: a module or a class.
 
     Raises:
-        PluginError: neither, or without a hook, or with more than one class to choose from.
+        PluginError: neither, without a hook or with an unknown one, or with more than one class to
+            choose from.
     """
+    target = _target_in(name, found)
+    for hook in hook_names(target):
+        if hook not in HOOKS:
+            near = difflib.get_close_matches(hook, HOOKS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(HOOKS)}"
+            raise PluginError(name, f"{hook} is not a hook: {hint}")
+    return target
+
+
+def _target_in(name: str, found: object) -> Target:
     if isinstance(found, type):
         if not hook_names(found):
             raise PluginError(name, _no_hook(found))
@@ -155,18 +166,17 @@ class Validator:
         """The hooks of a plugin object.
 
         Raises:
-            PluginError: an unknown hook, an unknown argument, or an option that has no meaning here.
+                PluginError: an unknown argument, or a marker's option that has no meaning here.
         """
         try:
             self._manager.register(plugin, name)
-            self._manager.check_pending()
             return tuple(
                 _hook_call(name, hook, impl)
                 for hook in HOOKS
                 for impl in getattr(self._manager.hook, hook).get_hookimpls()
             )
         except pluggy.PluginValidationError as error:
-            raise PluginError(name, _explain(plugin, error)) from error
+            raise PluginError(name, " ".join(str(error).split())) from error
         finally:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
@@ -184,17 +194,6 @@ def _hook_call(name: str, hook: str, impl: pluggy.HookImpl) -> HookCall:
         function=impl.function,
         arguments=tuple(map(order.index, impl.argnames)),
     )
-
-
-def _explain(plugin: object, error: pluggy.PluginValidationError) -> str:
-    """Pluggy's finding in words that say what to do."""
-    target = plugin if isinstance(plugin, ModuleType) else type(plugin)
-    for hook in hook_names(target):
-        if hook not in HOOKS:
-            near = difflib.get_close_matches(hook, HOOKS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(HOOKS)}"
-            return f"{hook} is not a hook: {hint}"
-    return " ".join(str(error).split())
 
 
 def _no_hook(target: Target) -> str:

@@ -54,7 +54,7 @@ class Registry:
         """Nothing is looked up yet."""
         self._validator = Validator()
         self._files: dict[Path, PluginFile] = {}
-        self._modules: dict[str, Plugin] = {}
+        self._modules: dict[tuple[str, str], Plugin] = {}
         self._entry_points: Mapping[str, importlib.metadata.EntryPoint] | None = None
 
     def rescan(self) -> None:
@@ -115,9 +115,9 @@ class Registry:
         ):
             return previous
         shared = not isinstance(definition.target, type)
-        key = f"{definition.name}\0{definition.source}\0{definition.identity}"
-        if shared and not options and key in self._modules:
-            return self._modules[key]
+        known = self._modules.get((definition.name, definition.source)) if shared else None
+        if known and known.identity == definition.identity and not options:
+            return known
         plugin = make(definition.name, definition.target, options)
         made = Plugin(
             name=definition.name,
@@ -127,7 +127,7 @@ class Registry:
             calls=self._validator.calls(definition.name, plugin),
         )
         if shared:
-            self._modules[key] = made
+            self._modules[definition.name, definition.source] = made
         return made
 
     def installed(self) -> tuple[Installed, ...]:

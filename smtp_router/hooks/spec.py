@@ -24,7 +24,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def select_downstream(  # type: ignore[empty-body]
+def select_downstream(
     message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
 ) -> Downstream | None:
     """Choose the downstream for the next attempt.

@@ -1,0 +1,19 @@
+"""Floor 5: the commands. The only click import."""
+
+import click
+
+from smtp_router.cli.check import check
+from smtp_router.cli.demo import demo
+from smtp_router.cli.plugins import plugins
+from smtp_router.cli.schema import schema
+from smtp_router.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="smtp-router", message="smtp-router %(version)s")
+def main() -> None:
+    """A programmable SMTP router: a plugin decides, for every message, which server gets it."""
+
+
+for command in (serve, check, plugins, demo, schema):
+    main.add_command(command)

@@ -1,0 +1,58 @@
+"""`smtp-router check`."""
+
+from pathlib import Path
+
+import click
+
+from smtp_router.cli.common import config_option, fail, load_or_exit
+from smtp_router.config.settings import Downstream
+from smtp_router.core.errors import ConfigError
+from smtp_router.hooks.plugin import Plugin
+from smtp_router.hooks.registry import Registry
+from smtp_router.routing.epoch import Epoch, Route, build
+
+
+@click.command()
+@config_option
+def check(config: Path) -> None:
+    """Check the configuration and every plugin it names, without listening.
+
+    Ends with 0, or with 2 and every problem found.
+    """
+    loaded = load_or_exit(config)
+    try:
+        epoch = build(loaded, Registry())
+    except ConfigError as error:
+        fail(error)
+    for line in report(epoch):
+        click.echo(line)
+
+
+def report(epoch: Epoch) -> list[str]:
+    """What a configuration amounts to, in lines."""
+    lines = [f"{epoch.loaded.file}: valid"]
+    lines += [f"listens on {listener.addr}" for listener in epoch.settings.listen]
+    for route in epoch.routes.values():
+        lines += _describe(route)
+    return lines
+
+
+def _describe(route: Route) -> list[str]:
+    *others, algorithm = route.plugins
+    return [
+        f"user {route.user.email}",
+        *(f"  plugin      {_plugin(plugin)}" for plugin in others),
+        f"  algorithm   {_plugin(algorithm)}",
+        *(f"  downstream  {_downstream(target.settings)}" for target in route.targets.values()),
+    ]
+
+
+def _plugin(plugin: Plugin) -> str:
+    return f"{plugin.name}  ({plugin.source}: {', '.join(dict.fromkeys(plugin.hooks))})"
+
+
+def _downstream(settings: Downstream) -> str:
+    tls = "implicit" if settings.implicit_tls else settings.tls
+    login = f"login {settings.user}" if settings.user else "no login"
+    verified = "" if settings.tls_verify else ", certificate not verified"
+    return f"{settings.name}  ({settings.addr}, tls {tls}{verified}, {login})"

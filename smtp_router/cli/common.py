@@ -1,0 +1,59 @@
+"""What several commands share."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from smtp_router.config.load import Loaded, load
+from smtp_router.core.errors import ConfigError
+from smtp_router.disk import UntrustedFileError, check_trusted
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default="./config.yaml",
+    help="The configuration file.",
+)
+
+
+def load_or_exit(config: Path) -> Loaded:
+    """The checked configuration; every problem goes to stderr, and the program ends with 2."""
+    try:
+        loaded = load(config)
+    except ConfigError as error:
+        fail(error)
+    try:
+        check_trusted(config, config.stat())
+    except UntrustedFileError as error:
+        click.echo(f"warning: {error}", err=True)
+    return loaded
+
+
+def fail(error: ConfigError) -> NoReturn:
+    """Print every problem, and end the program with 2."""
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    count = len(error.problems)
+    click.echo(f"{count} problem{'s' if count > 1 else ''} found.", err=True)
+    sys.exit(2)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine on the fastest event loop there is."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

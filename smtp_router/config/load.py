@@ -1,0 +1,214 @@
+"""From a file to `Settings`, or to every problem that keeps it from being one."""
+
+import difflib
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from smtp_router.config import tree
+from smtp_router.config.references import KeyPath, References, key_path
+from smtp_router.config.settings import Settings
+from smtp_router.core.errors import ConfigError, Problem
+from smtp_router.disk import Watch
+
+ALIASES = {"selector_algo_path": "algorithm"}
+"""Other spellings of a user's keys."""
+
+_MESSAGES = {
+    "string_type": "must be text: put it in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list (lines that start with -)",
+    "frozen_set_type": "must be a list, as in [deferred]",
+    "mapping_type": "must be a mapping (key: value)",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "model_attributes_type": "must be a mapping (key: value)",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration with where it came from.
+
+    Args:
+        settings: the checked settings.
+        file: the configuration file.
+        watches: all files that it was made from, as they were read; a reload looks at them.
+        root: the tree, for the line of a key.
+    """
+
+    settings: Settings
+    file: Path
+    watches: tuple[Watch, ...]
+    root: tree.Node
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """A problem at a key of this configuration."""
+        return _problem(self.file, self.root, path, message)
+
+
+def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a configuration; with every problem found.
+    """
+    watch = Watch(file)
+    try:
+        text = watch.read(max_bytes=tree.MAX_BYTES)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError([Problem(file=str(file), message=message)]) from None
+    return parse(text, file, environ=environ, watches=(watch,))
+
+
+def parse(
+    text: bytes,
+    file: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    watches: tuple[Watch, ...] = (),
+) -> Loaded:
+    """Check a configuration's text as if it stood in `file`.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    root = tree.parse(text, str(file))
+    if not isinstance(root.value, dict):
+        message = "must be a mapping with the key users (see docs/configuration.md)"
+        raise ConfigError([Problem(file=str(file), line=root.line, message=message)])
+    references = References(file, environ)
+    references.resolve(root)
+    problems = list(references.problems)
+    broken = {problem.key for problem in problems}
+    problems += _rename_aliases(file, root)
+    settings = None
+    try:
+        settings = Settings.model_validate(root.plain())
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            problem = _explain(file, root, detail)
+            if problem.key not in broken and not _is_echo(root, detail):
+                problems.append(problem)
+    problems += _duplicates(file, root)
+    if problems or settings is None:
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
+    watches = (*watches, *references.watches.values())
+    return Loaded(settings=settings, file=file, watches=watches, root=root)
+
+
+def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
+    """Give other spellings of a key its first one."""
+    for index, user in _items(root, "users"):
+        if not isinstance(user.value, dict):
+            continue
+        for alias, key in ALIASES.items():
+            if alias in user.value and key in user.value:
+                message = f"says the same as {key}: keep one of the two"
+                yield _problem(file, root, ("users", index, alias), message)
+                del user.value[alias]
+            elif alias in user.value:
+                user.value = {key if name == alias else name: node for name, node in user.value.items()}
+
+
+def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
+    """Logins, and names of one user's downstreams, that stand there twice."""
+    emails: dict[object, int] = {}
+    for index, user in _items(root, "users"):
+        email = _child(user, "email")
+        if email and email.value in emails:
+            message = f"is the same login as that of users[{emails[email.value]}]"
+            yield _problem(file, root, ("users", index, "email"), message)
+        elif email:
+            emails[email.value] = index
+        names: dict[object, int] = {}
+        for position, downstream in _items(user, "downstreams"):
+            name = _child(downstream, "name") or _child(downstream, "addr")
+            if name and name.value in names:
+                key = "name" if _child(downstream, "name") else "addr"
+                message = f"is the name of downstreams[{names[name.value]}], too: add another name"
+                path = ("users", index, "downstreams", position, key)
+                yield _problem(file, root, path, message)
+            elif name:
+                names[name.value] = position
+
+
+def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:
+    """A finding of pydantic's in words that say what to do."""
+    path = tuple(detail["loc"])
+    kind = detail["type"]
+    context = detail.get("ctx", {})
+    if kind == "missing":
+        message = "is missing: add it"
+    elif kind == "extra_forbidden":
+        message = f"is not a key here: {_hint(str(path[-1]), _known_keys(path[:-1]))}"
+    elif kind == "literal_error":
+        message = f"must be {context.get('expected', 'something else')}"
+    elif kind == "value_error":
+        message = str(context.get("error", "is not valid"))
+    elif kind in ("greater_than", "less_than_equal"):
+        bounds = "more than 0" if kind == "greater_than" else f"at most {context.get('le'):g}"
+        message = f"must be {bounds}"
+    else:
+        message = _MESSAGES.get(kind, detail["msg"])
+    return _problem(file, root, path, message)
+
+
+def _is_echo(root: tree.Node, detail: ErrorDetails) -> bool:
+    """Whether a list counts as too short only because its items are broken, which is said anyway."""
+    node, reached = root.at(tuple(detail["loc"]))
+    return detail["type"] == "too_short" and reached == tuple(detail["loc"]) and bool(node.value)
+
+
+def _hint(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    """The keys of the model at a path."""
+    model: type[BaseModel] = Settings
+    for step in path:
+        if isinstance(step, str):
+            fields = {field.alias or name: field for name, field in model.model_fields.items()}
+            model = _model_in(fields[step].annotation) if step in fields else model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: object) -> type[BaseModel]:
+    """The model that an annotation such as `tuple[User, ...]` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _model_in(argument)
+        if found is not BaseModel:
+            return found
+    return BaseModel
+
+
+def _problem(file: Path, root: tree.Node, path: KeyPath, message: str) -> Problem:
+    node, _ = root.at(path)
+    return Problem(file=str(file), line=node.line, key=key_path(path), message=message)
+
+
+def _items(node: tree.Node, key: str) -> list[tuple[int, tree.Node]]:
+    child = _child(node, key)
+    return list(enumerate(child.value)) if child and isinstance(child.value, list) else []
+
+
+def _child(node: tree.Node, key: str) -> tree.Node | None:
+    return node.value.get(key) if isinstance(node.value, dict) else None

@@ -1,0 +1,282 @@
+"""What can be configured: names, types, defaults and their meaning. `docs/configuration.md` explains it.
+
+All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
+"""
+
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from smtp_router.config.secret import Secret
+from smtp_router.core.address import is_ehlo_name
+from smtp_router.core.outcome import OutcomeKind
+
+DEFAULT_PORT = 1025
+IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
+
+_MAX_PORT = 65535
+_HASH_PREFIXES = ("$argon2", "$2a$", "$2b$", "$2y$", "$pbkdf2", "{SCRAM", "SCRAM-SHA", "$scrypt")
+
+
+class _Model(BaseModel):
+    """Immutable, and strict about what it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+
+class HostPort(_Model):
+    """A parsed `HOST:PORT`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`HOST:PORT`, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _host_port(value: object) -> HostPort:
+    if isinstance(value, HostPort):
+        return value
+    if not isinstance(value, str):
+        message = "must be HOST:PORT in quotes"
+        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        message = "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.com:587"
+        raise ValueError(message)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ip_address(host).version != 6:  # noqa: PLR2004
+            message = "has something in brackets that is not an IPv6 address"
+            raise ValueError(message)
+    elif not is_ehlo_name(host.encode()):
+        message = "has a bad host: a name, an IPv4 address, or an IPv6 address in brackets"
+        raise ValueError(message)
+    return HostPort(host=host, port=int(port))
+
+
+def _number(value: object) -> object:
+    """Numbers only: pydantic would take `true` for 1."""
+    if isinstance(value, bool):
+        message = "must be a number"
+        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+Address = Annotated[
+    HostPort,
+    PlainValidator(_host_port),
+    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):\d{1,5}$"}),
+]
+Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=86_400)]
+Count = Annotated[int, BeforeValidator(_number), Field(gt=0)]
+Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class PluginUse(_Model):
+    """A plugin by name or path, and what it is made with."""
+
+    use: NonEmpty = Field(
+        description="An entry point's name (round_robin), or a path (./my_algorithm.py)."
+    )
+    options: Options = Field(
+        default_factory=dict, repr=False, description="What the plugin's constructor takes."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Both forms, for editors."""
+        return {
+            "anyOf": [{"type": "string", "minLength": 1}, handler.resolve_ref_schema(handler(schema))]
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        """`round_robin` for `{use: round_robin}`."""
+        return {"use": value} if isinstance(value, str) else value
+
+
+class Downstream(_Model):
+    """A server that mail can be handed to."""
+
+    addr: Address = Field(description="HOST:PORT of the server.")
+    user: NonEmpty | None = Field(default=None, description="Login name at the server.")
+    password: Secret | None = Field(default=None, alias="pass", description="Password at the server.")
+    name: str = Field(default="", description="For logs and algorithms; unique per user. Default: addr.")
+    options: Options = Field(
+        default_factory=dict, repr=False, description="For the algorithm, as in {weight: 3}."
+    )
+    tls: Literal["auto", "none", "starttls", "implicit"] = Field(
+        default="auto",
+        description="auto: implicit TLS on port 465, else STARTTLS whenever offered, and required "
+        "before credentials go to an address that is not loopback.",
+    )
+    tls_verify: bool = Field(default=True, description="Whether the certificate is verified.")
+    tls_ca: Path | None = Field(
+        default=None, description="A file of CA certificates to trust instead of the system's."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Name it, and see that user and password come together."""
+        if self.addr.port == 0:
+            message = "addr: port 0 is no port to send to"
+            raise ValueError(message)
+        if (self.user is None) != (self.password is None):
+            message = "user and pass go together: add the one that is missing"
+            raise ValueError(message)
+        if not self.name:
+            object.__setattr__(self, "name", str(self.addr))
+        return self
+
+    @property
+    def implicit_tls(self) -> bool:
+        """Whether TLS comes before the first word of SMTP."""
+        return self.tls == "implicit" or (self.tls == "auto" and self.addr.port == IMPLICIT_TLS_PORT)
+
+
+def _offer_aliases(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema know the other spelling of `algorithm`."""
+    schema["properties"]["selector_algo_path"] = {
+        "type": "string",
+        "description": "Another spelling of algorithm.",
+    }
+    schema["required"].remove("algorithm")
+    schema["anyOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
+
+
+class User(_Model):
+    """Somebody who may send, and where that mail goes."""
+
+    model_config = ConfigDict(json_schema_extra=_offer_aliases)
+
+    email: NonEmpty = Field(description="The login name; unique.")
+    password: Secret = Field(description="The password, as it is; ${env:…} and ${file:…} work.")
+    algorithm: PluginUse = Field(
+        description="The plugin that chooses a downstream: an entry point's name, a path, or "
+        "{use: …, options: {…}}. selector_algo_path is another spelling of this key."
+    )
+    plugins: tuple[PluginUse, ...] = Field(
+        default=(), description="More plugins, called in this order, before the algorithm."
+    )
+    downstreams: tuple[Downstream, ...] = Field(
+        min_length=1, description="The servers that the algorithm chooses from, in order."
+    )
+    failover_on: frozenset[Literal["deferred", "rejected", "in_doubt"]] = Field(
+        default=frozenset({"deferred"}),
+        description="After which outcomes another downstream is tried.",
+    )
+
+    @field_validator("password")
+    @classmethod
+    def _no_hash(cls, value: Secret) -> Secret:
+        """A hash is not what a client sends: taken literally, it would let nobody in."""
+        if value.reveal().startswith(_HASH_PREFIXES):
+            message = "is a hash, and hashes are not supported: give the password (${env:NAME})"
+            raise ValueError(message)
+        return value
+
+    @property
+    def outcomes_that_fail_over(self) -> frozenset[OutcomeKind]:
+        """`failover_on` in the router's own words."""
+        return frozenset(map(OutcomeKind, self.failover_on))
+
+
+class Listener(_Model):
+    """An address that clients connect to."""
+
+    addr: Address = Field(description="HOST:PORT to listen on; port 0 picks a free one.")
+
+
+class Timeouts(_Model):
+    """How long each stage at a downstream may take (RFC 5321 4.5.3.2), within the deadline."""
+
+    connect_s: Seconds = Field(default=30, description="The TCP connection.")
+    banner_s: Seconds = Field(default=300, description="The initial 220 message.")
+    tls_s: Seconds = Field(default=30, description="STARTTLS and the TLS handshake.")
+    ehlo_s: Seconds = Field(default=300, description="The reply to EHLO.")
+    auth_s: Seconds = Field(default=60, description="The login.")
+    mail_s: Seconds = Field(default=300, description="The reply to MAIL.")
+    rcpt_s: Seconds = Field(default=300, description="The reply to each RCPT.")
+    data_s: Seconds = Field(default=120, description="The 354 reply to DATA.")
+    final_s: Seconds = Field(default=600, description="The reply to the final dot.")
+
+
+def _local_hostname() -> str:
+    """This host's name, if it can be said in SMTP; no look-up, which could take seconds."""
+    name = socket.gethostname()
+    return name if is_ehlo_name(name.encode(errors="replace")) else "localhost"
+
+
+class Settings(_Model):
+    """The whole configuration file."""
+
+    listen: tuple[Listener, ...] = Field(
+        default=(Listener(addr=HostPort(host="127.0.0.1", port=DEFAULT_PORT)),),
+        min_length=1,
+        description="Where clients connect. Default: 127.0.0.1:1025.",
+    )
+    users: tuple[User, ...] = Field(min_length=1, description="Who may send.")
+    hostname: str = Field(
+        default_factory=_local_hostname,
+        description="The router's own name in its banner, EHLO and Received. Default: this host's.",
+    )
+    allow_plaintext_auth: bool = Field(
+        default=False,
+        description="Offer AUTH without TLS to clients that are not on this machine, too.",
+    )
+    allow_writable_plugins: bool = Field(
+        default=False, description="Load plugin files that other users may write, too."
+    )
+    deadline_s: Seconds = Field(
+        default=120, description="How long a client waits at most for the reply to its message."
+    )
+    hook_timeout_s: Seconds = Field(
+        default=5, description="How long one call of an async hook may take."
+    )
+    drain_s: Seconds = Field(
+        default=30, description="How long running transactions may take when the router stops."
+    )
+    idle_s: Seconds = Field(
+        default=300, description="How long a client may be silent (RFC 5321 4.5.3.2.7)."
+    )
+    max_message_bytes: Count = Field(
+        default=50 * 1024 * 1024, description="The biggest message taken, in bytes."
+    )
+    max_recipients: Count = Field(default=1000, description="Recipients per message.")
+    timeouts: Timeouts = Field(
+        default_factory=Timeouts, description="Time limits for each stage at a downstream."
+    )
+
+    @field_validator("hostname")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if not is_ehlo_name(value.encode()):
+            message = "must be a host name, as in mail.example.com"
+            raise ValueError(message)
+        return value

@@ -1,0 +1,202 @@
+"""Settings and compiled plugins together: immutable, numbered, built aside and then swapped in.
+
+A message keeps the epoch it started with. Building one reports every problem it finds, and takes over
+from the epoch before it all that did not change: plugins with their state, downstreams with their
+figures.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from smtp_router.config.load import Loaded
+from smtp_router.config.references import KeyPath
+from smtp_router.config.settings import Downstream as DownstreamSettings
+from smtp_router.config.settings import PluginUse, Settings, User
+from smtp_router.core.downstream import Downstream
+from smtp_router.core.errors import ConfigError, PluginError, Problem
+from smtp_router.core.outcome import Attempt
+from smtp_router.hooks.call import Chains
+from smtp_router.hooks.files import PluginFile
+from smtp_router.hooks.plugin import Plugin, chains
+from smtp_router.hooks.registry import Registry, is_path
+from smtp_router.routing.health import Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One downstream of one user: how plugins see it, how the sender does, and its figures."""
+
+    downstream: Downstream
+    settings: DownstreamSettings
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """All that routing one user's mail takes.
+
+    Args:
+        user: the user's settings.
+        targets: the downstreams by name, in the configuration's order.
+        plugins: `plugins` in order, the algorithm last.
+        chains: their hooks, compiled.
+        files: the plugin files among them, which are looked at before every message.
+    """
+
+    user: User
+    targets: Mapping[str, Target]
+    plugins: tuple[Plugin, ...]
+    chains: Chains
+    files: tuple[PluginFile, ...]
+
+    def untried(self, attempts: Sequence[Attempt]) -> tuple[Downstream, ...]:
+        """The downstreams not yet tried, in order, with their figures as they are now."""
+        tried = {attempt.downstream.name for attempt in attempts}
+        return tuple(
+            replace(target.downstream, health=target.figures.frozen())
+            for name, target in self.targets.items()
+            if name not in tried
+        )
+
+    def is_stale(self) -> bool:
+        """Whether a plugin's file has changed since it was looked at."""
+        return any(file.changed() for file in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One state of the whole router.
+
+    Args:
+        number: counted from 1.
+        loaded: the configuration it was built from.
+        routes: by login name.
+    """
+
+    number: int
+    loaded: Loaded
+    routes: Mapping[str, Route]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.loaded.settings
+
+    @property
+    def plugin_files(self) -> frozenset[PluginFile]:
+        """All plugin files that this epoch was built from."""
+        return frozenset(file for route in self.routes.values() for file in route.files)
+
+
+def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> Epoch:
+    """Load every plugin that a configuration names, and compile all routes.
+
+    Args:
+        loaded: the checked configuration.
+        registry: where plugins come from.
+        previous: the epoch at work, to take over what did not change.
+
+    Raises:
+        ConfigError: with every plugin that cannot be used, and why.
+    """
+    registry.rescan()
+    problems: list[Problem] = []
+    routes = {}
+    for index, user in enumerate(loaded.settings.users):
+        old = previous.routes.get(user.email) if previous else None
+        builder = _RouteBuilder(loaded, registry, user, old, ("users", index))
+        routes[user.email] = builder.build()
+        problems += builder.problems
+    if problems:
+        raise ConfigError(problems)
+    number = previous.number + 1 if previous else 1
+    return Epoch(number=number, loaded=loaded, routes=MappingProxyType(routes))
+
+
+class _RouteBuilder:
+    """Builds one user's route."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        registry: Registry,
+        user: User,
+        old: Route | None,
+        path: KeyPath,
+    ) -> None:
+        self.loaded = loaded
+        self.registry = registry
+        self.user = user
+        self.old = old
+        self.path = path
+        self.base = Path(os.path.abspath(loaded.file)).parent  # noqa: PTH100 - links stay links
+        self.problems: list[Problem] = []
+        self._uses = (*user.plugins, user.algorithm)
+        self._unclaimed = list(self.old.plugins) if self.old else []
+
+    def build(self) -> Route:
+        plugins = tuple(self._plugins())
+        return Route(
+            user=self.user,
+            targets=MappingProxyType({s.name: self._target(s) for s in self.user.downstreams}),
+            plugins=plugins,
+            chains=chains(plugins, self.loaded.settings.hook_timeout_s),
+            files=tuple(
+                self.registry.file(self.base / name)
+                for name in dict.fromkeys(use.use for use in self._uses)
+                if is_path(name)
+            ),
+        )
+
+    def _target(self, settings: DownstreamSettings) -> Target:
+        old = self.old.targets.get(settings.name) if self.old else None
+        if old and old.settings == settings:
+            return old
+        return Target(
+            downstream=Downstream(
+                name=settings.name,
+                host=settings.addr.host,
+                port=settings.addr.port,
+                options=settings.options,
+            ),
+            settings=settings,
+            figures=Figures(),
+        )
+
+    def _plugins(self) -> Iterator[Plugin]:
+        paths: list[KeyPath] = [
+            (*self.path, "plugins", index) for index in range(len(self.user.plugins))
+        ]
+        paths.append((*self.path, "algorithm"))
+        for path, use in zip(paths, self._uses, strict=True):
+            plugin = self._plugin(path, use)
+            if plugin is None:
+                continue
+            if path[-1] == "algorithm" and "select_downstream" not in plugin.hooks:
+                message = f"{use.use}: is no algorithm: it has no select_downstream hook"
+                self.problems.append(self.loaded.problem(path, message))
+            yield plugin
+
+    def _plugin(self, path: KeyPath, use: PluginUse) -> Plugin | None:
+        trust_all = self.loaded.settings.allow_writable_plugins
+        try:
+            definition = self.registry.find(use.use, self.base, trust_all=trust_all)
+            return self.registry.make(definition, use.options, self._previous(use))
+        except PluginError as error:
+            keys = tuple(error.key.split(".")) if error.key else ()
+            message = f"{error.plugin}: {error.message}"
+            if error.file:
+                message += f" ({error.file}:{error.line})"
+            self.problems.append(self.loaded.problem((*path, *keys), message))
+            return None
+
+    def _previous(self, use: PluginUse) -> Plugin | None:
+        """What was made for the same words before; each only once, wherever it stands now."""
+        for plugin in self._unclaimed:
+            if (plugin.name, plugin.options) == (use.use, use.options):
+                self._unclaimed.remove(plugin)
+                return plugin
+        return None

@@ -1,0 +1,190 @@
+"""One message's way: ask the table what is next, ask the plugins where, send, tell.
+
+The loop knows no SMTP code: outcomes come from the sender, and what follows from them is in
+`core/decision.py`.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from smtp_router.core.decision import (
+    OUR_FAULT,
+    Finish,
+    Limits,
+    give_up,
+    next_step,
+)
+from smtp_router.core.errors import PluginError, Refusal
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Attempt, Delivered, InDoubt
+from smtp_router.core.reply import Reply
+from smtp_router.routing.epoch import Epoch, Route
+from smtp_router.routing.ports import Clock, Sender
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_USER = Reply(code=451, enhanced="4.7.0", text="This login is not known any more")
+
+
+class Epochs(Protocol):
+    """Where the router finds the epoch at work."""
+
+    @property
+    def current(self) -> Epoch:
+        """The epoch at work."""
+        ...
+
+    async def refresh(self) -> Epoch:
+        """Look at the plugins' files again, and give the epoch at work after that."""
+        ...
+
+
+class Router:
+    """Routes messages, each by the epoch it started with."""
+
+    def __init__(self, epochs: Epochs, sender: Sender, clock: Clock) -> None:
+        """Take what routing needs from outside."""
+        self._epochs = epochs
+        self._sender = sender
+        self._clock = clock
+
+    async def route(self, message: Message) -> Reply:
+        """Deliver a message, and say what the client hears.
+
+        Returns:
+            A positive reply only when a downstream has taken the message; otherwise what follows from
+            the outcomes, from a plugin's refusal, or `451 4.3.0` for any fault of our own.
+        """
+        started = self._clock.now()
+        attempts: list[Attempt] = []
+        try:
+            epoch = self._epochs.current
+            route = epoch.routes.get(message.user)
+            if route is not None and route.is_stale():
+                epoch = await self._epochs.refresh()
+                route = epoch.routes.get(message.user)
+            if route is None:
+                reply = UNKNOWN_USER
+            else:
+                reply = await self._loop(message, epoch, route, started, attempts)
+        except Refusal as refusal:
+            reply = refusal.reply
+        except PluginError as error:
+            self._log_failure(message, "plugin failed", error, plugin=error.plugin)
+            reply = OUR_FAULT
+        except asyncio.CancelledError:
+            self._log_message(message, None, attempts, self._clock.now() - started)
+            raise
+        except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
+            self._log_failure(message, "routing failed", error)
+            reply = OUR_FAULT
+        self._log_message(message, reply, attempts, self._clock.now() - started)
+        return reply
+
+    async def _loop(
+        self,
+        message: Message,
+        epoch: Epoch,
+        route: Route,
+        started: float,
+        attempts: list[Attempt],
+    ) -> Reply:
+        limits = Limits(
+            deadline=started + epoch.settings.deadline_s,
+            downstreams=len(route.targets),
+            failover_on=route.user.outcomes_that_fail_over,
+        )
+        while True:
+            step = next_step(attempts, self._clock.now(), limits)
+            if isinstance(step, Finish):
+                return _with_id(step.reply, message)
+            chosen = await route.chains.select_downstream(
+                message, route.untried(attempts), tuple(attempts), until=limits.deadline
+            )
+            if chosen is None:
+                return give_up(attempts)
+            target = route.targets[chosen.name]
+            outgoing = await route.chains.before_send(message, chosen, until=limits.deadline)
+            began = self._clock.now()
+            with target.figures.attempt():
+                outcome = await self._sender.send(
+                    outgoing,
+                    target.settings,
+                    epoch.settings,
+                    until=step.until,
+                    deadline=limits.deadline,
+                )
+            attempt = Attempt(downstream=chosen, outcome=outcome, seconds=self._clock.now() - began)
+            attempts.append(attempt)
+            target.figures.count(attempt)
+            self._log_attempt(message, outgoing, attempt)
+            await route.chains.after_send(message, attempt)
+
+    def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
+        outcome = attempt.outcome
+        level = logging.INFO if isinstance(outcome, Delivered) else logging.WARNING
+        log.log(
+            level,
+            "attempt",
+            extra={
+                "fields": {
+                    "id": message.id,
+                    "user": message.user,
+                    "mail_from": outgoing.mail_from,
+                    "recipients": len(outgoing.rcpt_tos),
+                    "bytes": outgoing.size,
+                    "downstream": attempt.downstream.name,
+                    "stage": outcome.stage,
+                    "outcome": outcome.kind,
+                    "code": outcome.reply.code if outcome.reply else None,
+                    "seconds": round(attempt.seconds, 4),
+                    "reply": str(outcome.reply) if outcome.reply else None,
+                    "reason": outcome.reason or None,
+                }
+            },
+        )
+
+    def _log_message(
+        self, message: Message, reply: Reply | None, attempts: list[Attempt], seconds: float
+    ) -> None:
+        last = attempts[-1] if attempts else None
+        log.info(
+            "message",
+            extra={
+                "fields": {
+                    "id": message.id,
+                    "user": message.user,
+                    "mail_from": message.mail_from,
+                    "recipients": len(message.rcpt_tos),
+                    "bytes": message.size,
+                    "downstream": last.downstream.name if last else None,
+                    "stage": last.outcome.stage if last else None,
+                    "outcome": _final_word(reply, last),
+                    "code": reply.code if reply else None,
+                    "seconds": round(seconds, 4),
+                    "attempts": len(attempts),
+                    "reply": str(reply) if reply else None,
+                }
+            },
+        )
+
+    def _log_failure(self, message: Message, event: str, error: Exception, **more: object) -> None:
+        log.error(event, extra={"fields": {"id": message.id, **more}}, exc_info=error)
+
+
+def _with_id(reply: Reply, message: Message) -> Reply:
+    """A delivery's reply names the router's id, for whoever searches the log later."""
+    if not reply.is_positive:
+        return reply
+    return Reply(code=reply.code, enhanced=reply.enhanced, text=f"{reply.text} as {message.id}")
+
+
+def _final_word(reply: Reply | None, last: Attempt | None) -> str:
+    if reply is None:
+        return "abandoned"  # the client went away before any final dot was out
+    if reply.is_positive:
+        return "delivered"
+    if last and isinstance(last.outcome, InDoubt):
+        return "in_doubt"
+    return "rejected" if reply.is_permanent else "deferred"

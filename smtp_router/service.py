@@ -1,0 +1,168 @@
+"""The router as a whole: builds everything, listens, reloads, drains."""
+
+import asyncio
+import base64
+import logging
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from smtp_router.config.load import Loaded
+from smtp_router.config.settings import HostPort, Settings
+from smtp_router.core.message import Message
+from smtp_router.core.reply import Reply
+from smtp_router.hooks.registry import Registry
+from smtp_router.routing.logins import Logins
+from smtp_router.routing.reload import LiveEpochs
+from smtp_router.routing.router import Router
+from smtp_router.smtp.listener import Listener
+from smtp_router.smtp.sender import SmtpSender
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""How often files are looked at for changes."""
+LAST_CALL_S = 2.0
+"""How long sessions may take to close after they were aborted."""
+
+
+class LoopClock:
+    """The event loop's own clock, so that instants can be handed to its timers."""
+
+    def now(self) -> float:
+        """The present instant in seconds."""
+        return asyncio.get_running_loop().time()
+
+
+class Service:
+    """One running router."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        """Load all plugins; nothing listens yet.
+
+        Args:
+            loaded: the configuration.
+
+        Raises:
+            ConfigError: a plugin cannot be used.
+        """
+        self._epochs = LiveEpochs(loaded, Registry())
+        self._sender = SmtpSender()
+        self._router = Router(self._epochs, self._sender, LoopClock())
+        self._logins = Logins(secrets.token_bytes(32))
+        self._listeners: list[Listener] = []
+        self._stopping = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._reload = asyncio.Event()
+        self.addresses: tuple[HostPort, ...] = ()
+        """Where it listens, in the configuration's order, once it does."""
+
+    async def start(self) -> None:
+        """Listen; every listener that is ready is logged with its real address.
+
+        Raises:
+            OSError: an address cannot be listened on; the others are closed again.
+        """
+        addresses = []
+        for settings in self.settings.listen:
+            listener = Listener(self, settings)
+            try:
+                address = await listener.start()
+            except OSError:
+                self._close_listeners()
+                raise
+            self._listeners.append(listener)
+            addresses.append(address)
+            log.info("listening on %s", address)
+        self.addresses = tuple(addresses)
+
+    async def run(self) -> None:
+        """Serve until `stop` is called, then drain.
+
+        Files are looked at for changes meanwhile. Running transactions may finish within `drain_s`;
+        idle sessions hear `421 4.3.2`.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            polling = tasks.create_task(self._poll())
+            await self._stopping.wait()
+            polling.cancel()
+        await self._drain()
+
+    def stop(self) -> None:
+        """Make `run` drain and return; a second time, cut off what is still running."""
+        if self._stopping.is_set():
+            self._cut.set()
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Have the configuration and all plugins read again; what is broken changes nothing."""
+        self._reload.set()
+
+    async def _poll(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._reload.wait()
+            try:
+                if self._reload.is_set():
+                    self._reload.clear()
+                    await self._epochs.reload()
+                else:
+                    await self._epochs.poll()
+            except Exception:
+                log.exception("looking for changed files failed")
+
+    async def _drain(self) -> None:
+        log.info("draining")
+        self._close_listeners()
+        async with asyncio.TaskGroup() as tasks:
+            drained = tasks.create_task(self._drained())
+            cut = tasks.create_task(self._cut.wait())
+            await asyncio.wait(
+                {drained, cut},
+                timeout=self.settings.drain_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            cut.cancel()
+            finished = drained.done()
+            drained.cancel()
+        if not finished:
+            log.warning("transactions were still running, and are cut off")
+            for listener in self._listeners:
+                listener.abort()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_CALL_S):
+                    await self._drained()
+        await self._sender.close()
+        log.info("stopped")
+
+    async def _drained(self) -> None:
+        for listener in self._listeners:
+            await listener.drained()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
+
+    # What sessions need (see `smtp_router.smtp.site.Site`)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that count now."""
+        return self._epochs.current.settings
+
+    async def authenticate(self, login: str, password: str) -> bool:
+        """Whether this login has this password."""
+        return self._logins.check(self._epochs.current, login, password)
+
+    async def route(self, message: Message) -> Reply:
+        """Deliver a message; what the client hears."""
+        return await self._router.route(message)
+
+    def new_id(self) -> str:
+        """16 characters that no other message has."""
+        return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+
+    def wall_clock(self) -> datetime:
+        """The present, in UTC."""
+        return datetime.now(UTC)

@@ -1,0 +1,168 @@
+"""Command lines, read strictly and on octets (RFC 5321 4.1.1). Pure: a value comes out, or a refusal.
+
+| parameter of MAIL | form | source |
+|---|---|---|
+| SIZE | 1 to 20 digits | RFC 1870 |
+| BODY | 7BIT or 8BITMIME, in any case | RFC 6152 |
+| SMTPUTF8 | no value | RFC 6531 |
+
+RCPT has none. Every other parameter is refused with 555, as RFC 5321 4.1.1.11 has it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from smtp_router.core.address import AddressError, check_path, split_path
+from smtp_router.core.message import NO_PARAMETERS, Parameters
+from smtp_router.core.reply import Reply
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_VERB = re.compile(rb"[A-Za-z0-9]+")
+_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
+_VALUES: Mapping[str, re.Pattern[str] | None] = MappingProxyType(
+    {
+        "SIZE": re.compile(r"[0-9]{1,20}"),
+        "BODY": re.compile(r"7BIT|8BITMIME", re.IGNORECASE),
+        "SMTPUTF8": None,
+    }
+)
+
+LINE_LIMITS: Mapping[str, int] = MappingProxyType({"AUTH": 12_288, "MAIL": 1024, "RCPT": 1024})
+"""In octets with CRLF, where it is more than `LINE_LIMIT` (RFC 5321 4.5.3.1.4; RFC 4954 4; each
+extension of MAIL and RCPT adds some)."""
+LINE_LIMIT = 512
+
+SYNTAX = Reply(code=500, enhanced="5.5.2", text="Syntax error")
+TOO_LONG = Reply(code=500, enhanced="5.5.2", text="Line too long")
+
+
+class Refused(Exception):  # noqa: N818 - a reply on its way, not an error
+    """The command is refused with this reply."""
+
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        """Carry the reply."""
+        self.reply = Reply(code=code, enhanced=enhanced, text=text)
+        super().__init__(str(self.reply))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A verb in upper case, and what follows it."""
+
+    verb: str
+    argument: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PathArgument:
+    """The argument of MAIL or RCPT.
+
+    Args:
+        address: what stood between the brackets.
+        parameters: as given, keywords in upper case.
+    """
+
+    address: str
+    parameters: Parameters
+
+
+def parse_command(line: bytes) -> Command:
+    """Split a line.
+
+    Raises:
+        Refused: control characters, no verb, or longer than that verb's line may be.
+    """
+    if _CONTROL.search(line):
+        raise Refused(500, "5.5.2", "Control characters are not allowed")
+    word, _, argument = line.rstrip(b" ").partition(b" ")
+    if not _VERB.fullmatch(word):
+        raise Refused(500, "5.5.2", "Syntax error")
+    verb = word.decode("ascii").upper()
+    if len(line) + 2 > LINE_LIMITS.get(verb, LINE_LIMIT):
+        raise Refused(500, "5.5.2", "Line too long")
+    return Command(verb, argument)
+
+
+def parse_mail(argument: bytes, *, esmtp: bool, max_bytes: int) -> PathArgument:
+    """The argument of MAIL.
+
+    Args:
+        argument: what follows the verb.
+        esmtp: whether the session began with EHLO; only then are there parameters.
+        max_bytes: the biggest message taken.
+
+    Raises:
+        Refused: 501, 553 or 555 for its form; 552 for a declared size above the limit.
+    """
+    path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
+    if b"@" not in path and path != b"<>":
+        raise Refused(501, "5.1.7", "The address has no domain")
+    parameters = _parameters(rest, esmtp=esmtp, known=_VALUES)
+    address = _address(path, utf8="SMTPUTF8" in parameters, bad="5.1.7")
+    if int(parameters.get("SIZE") or 0) > max_bytes:
+        raise Refused(552, "5.3.4", f"The message is bigger than {max_bytes} octets")
+    return PathArgument(address, parameters)
+
+
+def parse_rcpt(argument: bytes, *, esmtp: bool, utf8: bool) -> PathArgument:
+    """The argument of RCPT.
+
+    Args:
+        argument: what follows the verb.
+        esmtp: whether the session began with EHLO; only then are there parameters.
+        utf8: whether MAIL had SMTPUTF8.
+
+    Raises:
+        Refused: 501, 553 or 555 for its form.
+    """
+    path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
+    if path == b"<>":
+        raise Refused(501, "5.1.3", "A recipient cannot be empty")
+    parameters = _parameters(rest, esmtp=esmtp, known={})
+    return PathArgument(_address(path, utf8=utf8, bad="5.1.3"), parameters)
+
+
+def _path(argument: bytes, keyword: bytes, syntax: str, *, bad: str) -> tuple[bytes, bytes]:
+    if argument[: len(keyword)].upper() != keyword:
+        raise Refused(501, "5.5.4", f"Syntax: {syntax}")
+    try:
+        # A space behind the colon is against the grammar, and common.
+        return split_path(argument[len(keyword) :].lstrip(b" "))
+    except AddressError as error:
+        code = 553 if error.source_route else 501
+        raise Refused(code, bad, str(error).capitalize()) from None
+
+
+def _address(path: bytes, *, utf8: bool, bad: str) -> str:
+    try:
+        address = check_path(path)
+    except AddressError as error:
+        raise Refused(501, bad, str(error).capitalize()) from None
+    if not utf8 and not address.isascii():
+        raise Refused(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8")
+    return address
+
+
+def _parameters(rest: bytes, *, esmtp: bool, known: Mapping[str, re.Pattern[str] | None]) -> Parameters:
+    if not rest:
+        return NO_PARAMETERS
+    if not rest.startswith(b" "):
+        raise Refused(501, "5.5.4", "Something follows the address without a space")
+    found: dict[str, str | None] = {}
+    for word in filter(None, rest.split(b" ")):
+        match = _PARAMETER.fullmatch(word)
+        if match is None:
+            raise Refused(501, "5.5.4", "Malformed parameter")
+        keyword = match[1].decode("ascii").upper()
+        if not esmtp or keyword not in known:
+            raise Refused(555, "5.5.4", f"Parameter {keyword} is not known here")
+        if keyword in found:
+            raise Refused(501, "5.5.4", f"Parameter {keyword} stands there twice")
+        form = known[keyword]
+        value = match[2].decode("ascii") if match[2] else None
+        if (form is None) != (value is None) or (form and value and not form.fullmatch(value)):
+            raise Refused(501, "5.5.4", f"Parameter {keyword} has a bad value")
+        found[keyword] = value
+    return MappingProxyType(found)

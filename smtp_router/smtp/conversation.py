@@ -1,0 +1,306 @@
+"""What a client says and what it hears: the state of one session, without any I/O.
+
+    on(event) → Answer | LogIn | Submit
+
+| verb | before EHLO | before AUTH | logged in | inside a transaction |
+|---|---|---|---|---|
+| EHLO, HELO | yes | yes | yes | yes, ends the transaction |
+| AUTH | 503 | yes, once | 503 | 503 |
+| MAIL | 503 | 530 | yes | 503 |
+| RCPT | 503 | 503 | 503 | yes |
+| DATA | 503 | 503 | 503 | yes, after RCPT |
+| RSET, NOOP, VRFY, EXPN, HELP, QUIT | yes | yes | yes | yes |
+
+Source: RFC 5321 4.1.4, RFC 4954 4.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from smtp_router.config.settings import Settings
+from smtp_router.core.address import is_ehlo_name
+from smtp_router.core.headers import count_fields
+from smtp_router.core.message import NO_PARAMETERS, Parameters
+from smtp_router.core.reply import Reply
+from smtp_router.smtp import login
+from smtp_router.smtp.commands import (
+    TOO_LONG,
+    Command,
+    Refused,
+    parse_command,
+    parse_mail,
+    parse_rcpt,
+)
+from smtp_router.smtp.dots import unstuff
+from smtp_router.smtp.wire import (
+    CommandLine,
+    Content,
+    ContentTooBig,
+    Event,
+    LineTooLong,
+)
+
+MAX_RECEIVED_FIELDS = 100
+"""As many and the message goes in circles (RFC 5321 6.3)."""
+MAX_UNKNOWN_COMMANDS = 20
+MAX_FAILED_LOGINS = 5
+
+OK = Reply(code=250, enhanced="2.0.0", text="OK")
+LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Write this and go on.
+
+    Args:
+        octets: one reply or several lines of one, with CRLF.
+        close: end the connection after it.
+        content: what comes next is content.
+    """
+
+    octets: bytes
+    close: bool = False
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Take the client through this mechanism, and tell `logged_in` how it went."""
+
+    mechanism: str
+    initial: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Route this transaction, and answer with what comes of it."""
+
+    mail_from: str
+    rcpt_tos: tuple[str, ...]
+    mail_parameters: Parameters
+    rcpt_parameters: tuple[Parameters, ...]
+    content: bytes = field(repr=False)
+
+
+Step = Answer | LogIn | Submit
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """What MAIL and RCPT have said so far."""
+
+    mail_from: str
+    mail_parameters: Parameters
+    rcpt_tos: list[str] = field(default_factory=list)
+    rcpt_parameters: list[Parameters] = field(default_factory=list)
+
+
+class Conversation:
+    """The state of one session."""
+
+    def __init__(self, settings: Callable[[], Settings], *, may_log_in: Callable[[], bool]) -> None:
+        """Nothing is said yet.
+
+        Args:
+            settings: the settings that count now.
+            may_log_in: whether this connection is safe enough for a password.
+        """
+        self._settings = settings
+        self._may_log_in = may_log_in
+        self.ehlo = ""
+        """The name the client gave; empty before EHLO or HELO."""
+        self.esmtp = False
+        """Whether it was EHLO."""
+        self.user: str | None = None
+        """The login name, once there is one."""
+        self._transaction: _Transaction | None = None
+        self._unknown_commands = 0
+        self._failed_logins = 0
+        self._verbs: dict[str, Callable[[bytes], Reply | Step]] = {
+            "EHLO": self._ehlo,
+            "HELO": self._helo,
+            "AUTH": self._auth,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "RSET": self._rset,
+            "NOOP": self._noop,
+            "VRFY": self._vrfy,
+            "EXPN": self._expn,
+            "HELP": self._help,
+            "QUIT": self._quit,
+        }
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether MAIL was said, and neither DATA finished nor RSET came."""
+        return self._transaction is not None
+
+    def on(self, event: Event) -> Step:
+        """What to do about an event."""
+        try:
+            step = self._on(event)
+        except Refused as refused:
+            step = refused.reply
+        return answer(step) if isinstance(step, Reply) else step
+
+    def reset(self) -> None:
+        """Forget the transaction; the login stays."""
+        self._transaction = None
+
+    def logged_in(self, user: str | None) -> Answer:
+        """Note how a login ended.
+
+        Args:
+            user: the login name, or `None` when it was refused.
+        """
+        if user is not None:
+            self.user = user
+            return answer(login.SUCCESS)
+        self._failed_logins += 1
+        if self._failed_logins >= MAX_FAILED_LOGINS:
+            reply = Reply(code=421, enhanced="4.7.0", text="Too many failed logins")
+            return answer(reply, close=True)
+        return answer(login.FAILURE)
+
+    def _on(self, event: Event) -> Reply | Step:
+        match event:
+            case CommandLine(octets):
+                return self._command(parse_command(octets))
+            case Content(wire):
+                return self._content(unstuff(wire))
+            case LineTooLong():
+                return TOO_LONG
+            case ContentTooBig():
+                self.reset()
+                limit = self._settings().max_message_bytes
+                raise Refused(552, "5.3.4", f"The message is bigger than {limit} octets")
+
+    def _command(self, command: Command) -> Reply | Step:
+        handler = self._verbs.get(command.verb)
+        if handler is not None:
+            return handler(command.argument)
+        self._unknown_commands += 1
+        if self._unknown_commands >= MAX_UNKNOWN_COMMANDS:
+            reply = Reply(code=421, enhanced="4.7.0", text="Too many unknown commands")
+            return answer(reply, close=True)
+        raise Refused(500, "5.5.1", "Unknown command")
+
+    def _ehlo(self, argument: bytes) -> Answer:
+        self._greet(argument, esmtp=True)
+        settings = self._settings()
+        lines = [
+            settings.hostname,
+            "PIPELINING",
+            f"SIZE {settings.max_message_bytes}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        ]
+        if self._may_log_in():
+            lines.append(f"AUTH {' '.join(login.MECHANISMS)}")
+        *others, last = lines
+        return Answer("".join([*(f"250-{line}\r\n" for line in others), f"250 {last}\r\n"]).encode())
+
+    def _helo(self, argument: bytes) -> Answer:
+        self._greet(argument, esmtp=False)
+        return Answer(f"250 {self._settings().hostname}\r\n".encode())
+
+    def _greet(self, name: bytes, *, esmtp: bool) -> None:
+        if not is_ehlo_name(name):
+            raise Refused(501, "5.5.4", "Syntax: EHLO name")
+        self.reset()
+        self.ehlo = name.decode("ascii")
+        self.esmtp = esmtp
+
+    def _auth(self, argument: bytes) -> LogIn:
+        mechanism, _, initial = argument.partition(b" ")
+        name = mechanism.decode("ascii", "replace").upper()
+        if not self.ehlo or not self.esmtp:
+            raise Refused(503, "5.5.1", "Say EHLO first")
+        if self.user is not None:
+            raise Refused(503, "5.5.1", "Already authenticated")
+        if not self._may_log_in():
+            raise Refused(538, "5.7.11", "Encryption is required for authentication")
+        if name not in login.MECHANISMS:
+            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(login.MECHANISMS)}")
+        if b" " in initial:
+            raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
+        return LogIn(name, initial or None)
+
+    def _mail(self, argument: bytes) -> Reply:
+        if not self.ehlo:
+            raise Refused(503, "5.5.1", "Say EHLO first")
+        if self.user is None:
+            raise Refused(530, "5.7.0", "Authentication required")
+        if self._transaction is not None:
+            raise Refused(503, "5.5.1", "The sender is given already")
+        max_bytes = self._settings().max_message_bytes
+        parsed = parse_mail(argument, esmtp=self.esmtp, max_bytes=max_bytes)
+        self._transaction = _Transaction(parsed.address, parsed.parameters)
+        return Reply(code=250, enhanced="2.1.0", text="Sender OK")
+
+    def _rcpt(self, argument: bytes) -> Reply:
+        transaction = self._transaction
+        if transaction is None:
+            raise Refused(503, "5.5.1", "Say MAIL first")
+        utf8 = "SMTPUTF8" in transaction.mail_parameters
+        parsed = parse_rcpt(argument, esmtp=self.esmtp, utf8=utf8)
+        if len(transaction.rcpt_tos) >= self._settings().max_recipients:
+            raise Refused(452, "4.5.3", "Too many recipients")
+        transaction.rcpt_tos.append(parsed.address)
+        transaction.rcpt_parameters.append(parsed.parameters)
+        return Reply(code=250, enhanced="2.1.5", text="Recipient OK")
+
+    def _data(self, argument: bytes) -> Answer:
+        if argument:
+            raise Refused(501, "5.5.4", "Syntax: DATA")
+        if self._transaction is None or not self._transaction.rcpt_tos:
+            raise Refused(503, "5.5.1", "Say MAIL and RCPT first")
+        return Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n", content=True)
+
+    def _content(self, content: bytes) -> Reply | Submit:
+        transaction = self._transaction or _Transaction("", NO_PARAMETERS)
+        self.reset()
+        if count_fields(content, b"Received") >= MAX_RECEIVED_FIELDS:
+            return LOOP
+        return Submit(
+            mail_from=transaction.mail_from,
+            rcpt_tos=tuple(transaction.rcpt_tos),
+            mail_parameters=transaction.mail_parameters,
+            rcpt_parameters=tuple(transaction.rcpt_parameters),
+            content=content,
+        )
+
+    def _rset(self, argument: bytes) -> Reply:
+        if argument:
+            raise Refused(501, "5.5.4", "Syntax: RSET")
+        self.reset()
+        return OK
+
+    def _noop(self, argument: bytes) -> Reply:
+        del argument
+        return OK
+
+    def _vrfy(self, argument: bytes) -> Reply:
+        del argument
+        return Reply(code=252, enhanced="2.5.0", text="Send the mail, and the downstream will tell")
+
+    def _expn(self, argument: bytes) -> Reply:
+        del argument
+        raise Refused(502, "5.5.1", "EXPN is not implemented")
+
+    def _help(self, argument: bytes) -> Reply:
+        del argument
+        return Reply(code=214, enhanced="2.0.0", text=f"Commands: {' '.join(self._verbs)}")
+
+    def _quit(self, argument: bytes) -> Answer:
+        if argument:
+            raise Refused(501, "5.5.4", "Syntax: QUIT")
+        return answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
+
+
+def answer(reply: Reply, *, close: bool = False) -> Answer:
+    """A reply as octets."""
+    return Answer(f"{reply}\r\n".encode("ascii"), close=close)

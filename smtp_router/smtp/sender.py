@@ -1,0 +1,136 @@
+"""The sender: one message to one downstream over real SMTP, recipients all or nothing."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from smtp_router.config.settings import Downstream, Settings
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Deferred, InDoubt, Outcome, Rejected, Stage
+from smtp_router.core.reply import Reply
+from smtp_router.smtp.connection import AttemptEnded, Connection
+from smtp_router.smtp.dots import stuff
+from smtp_router.smtp.received import received_field
+from smtp_router.smtp.tls import ClientContexts
+from smtp_router.smtp.verdict import name_recipient
+
+
+class SmtpSender:
+    """Sends messages, each over a connection of its own."""
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self._contexts = ClientContexts()
+        self._quitting: set[asyncio.Task[None]] = set()
+
+    async def send(
+        self,
+        message: Message,
+        downstream: Downstream,
+        settings: Settings,
+        *,
+        until: float,
+        deadline: float,
+    ) -> Outcome:
+        """Try to deliver; see `smtp_router.routing.ports.Sender`."""
+        connection = Connection(downstream, settings.timeouts, settings.hostname, until)
+        try:
+            await connection.open(self._contexts)
+            content = received_field(message, settings.hostname) + message.content
+            await _envelope(connection, message, settings, size=len(content))
+            await connection.data(stuff(content) + b".\r\n")
+            return await _to_the_end(connection.final_reply(deadline))
+        except AttemptEnded as ended:
+            return ended.outcome
+        finally:
+            self._part(connection)
+
+    async def close(self) -> None:
+        """Wait for the connections that are being closed."""
+        await asyncio.gather(*self._quitting, return_exceptions=True)
+
+    def _part(self, connection: Connection) -> None:
+        """Say QUIT in the background, so that no client waits for it."""
+        if not connection.in_sync:
+            connection.abort()
+            return
+        task = asyncio.create_task(connection.quit())
+        self._quitting.add(task)
+        task.add_done_callback(self._quitting.discard)
+
+
+async def _envelope(connection: Connection, message: Message, settings: Settings, *, size: int) -> None:
+    """MAIL and every RCPT; all recipients are taken, or the attempt ends before DATA.
+
+    One refusal for good outweighs any that are transient, whatever their order: the message as it
+    stands will never be taken.
+
+    Raises:
+        AttemptEnded: with the refusal.
+    """
+    parameters = _mail_parameters(connection, message, size)
+    words = [b"FROM:<%b>" % message.mail_from.encode(), *parameters]
+    refusal = await connection.command(Stage.MAIL, settings.timeouts.mail_s, b"MAIL", *words)
+    if refusal is not None:
+        raise AttemptEnded(refusal)
+    refusals = []
+    for recipient in message.rcpt_tos:
+        words = [b"TO:<%b>" % recipient.encode()]
+        refusal = await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RCPT", *words)
+        if refusal is not None:
+            refusals.append(name_recipient(refusal, recipient))
+            if not connection.in_sync:
+                break
+    if refusals:
+        if connection.in_sync:
+            await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RSET")
+        permanent = [refusal for refusal in refusals if isinstance(refusal, Rejected)]
+        raise AttemptEnded((permanent or refusals)[0])
+
+
+def _mail_parameters(connection: Connection, message: Message, size: int) -> list[bytes]:
+    """The parameters of MAIL: what the client said, where the downstream understands it.
+
+    Content is never converted, so a downstream without an extension that the client has asked for
+    does not get the message; the next one may have it (RFC 6152 3, RFC 6531 3.6).
+
+    Raises:
+        AttemptEnded: the downstream lacks 8BITMIME or SMTPUTF8, and the message needs it.
+    """
+    parameters = []
+    if connection.offers("size"):
+        parameters.append(b"SIZE=%d" % size)
+    if (message.mail_parameters.get("BODY") or "").upper() == "8BITMIME":
+        if not connection.offers("8bitmime"):
+            raise AttemptEnded(_lacks("4.6.3", "8BITMIME"))
+        parameters.append(b"BODY=8BITMIME")
+    if "SMTPUTF8" in message.mail_parameters:
+        if not connection.offers("smtputf8"):
+            raise AttemptEnded(_lacks("4.6.7", "SMTPUTF8"))
+        parameters.append(b"SMTPUTF8")
+    return parameters
+
+
+def _lacks(enhanced: str, extension: str) -> Outcome:
+    text = f"The message needs {extension}, which the downstream does not offer"
+    return Deferred(stage=Stage.MAIL, reply=Reply(code=451, enhanced=enhanced, text=text))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Wait for the outcome even if cancelled: the final dot is out, so it has to be known and told.
+
+    Only a second cancellation (the router is being stopped for good) ends it, in doubt.
+    """
+    task = asyncio.ensure_future(work)
+    current = asyncio.current_task()
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if current is None or current.cancelling() > 1:
+            task.cancel()
+        else:
+            current.uncancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return InDoubt(reason="the router was stopped")

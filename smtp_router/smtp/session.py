@@ -1,0 +1,304 @@
+"""One client's connection: the only aiosmtpd import.
+
+aiosmtpd's class owns the connection: transport, session, idle timer, and the exchange of AUTH
+challenges. Its line-by-line command loop, its address and parameter parsers and its error replies are
+not used (see `docs/design.md`): `data_received` feeds a `Wire`, a `Conversation` says what follows, all
+complete commands of a segment are answered in one write, and what takes time (a login, a delivery) runs
+as the session's one task.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+from smtp_router.core.address import is_loopback
+from smtp_router.core.decision import OUR_FAULT
+from smtp_router.core.message import Message, Session
+from smtp_router.core.reply import Reply
+from smtp_router.smtp import login
+from smtp_router.smtp.conversation import Answer, Conversation, LogIn, Step, Submit, answer
+from smtp_router.smtp.site import Site
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, CommandLine, Event, Wire
+
+log = logging.getLogger(__name__)
+
+MAX_PIPELINED_OCTETS = 128 * 1024
+"""A client that sends more while it should wait for a reply is not read from until it gets one."""
+
+SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
+IDLE = Reply(code=421, enhanced="4.4.2", text="Idle for too long")
+
+
+class ClientSession(SMTP):
+    """The protocol of one connection."""
+
+    line_length_limit = MAX_LINE_OCTETS
+    transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
+
+    def __init__(
+        self, site: Site, sessions: "set[ClientSession]", loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Be ready for a connection.
+
+        Args:
+            site: the router.
+            sessions: the register of open sessions, and of closed ones whose task still runs.
+            loop: the event loop.
+        """
+        settings = site.settings
+        super().__init__(
+            object(),
+            hostname=settings.hostname,
+            timeout=settings.idle_s,
+            enable_SMTPUTF8=True,
+            loop=loop,
+        )
+        self._site = site
+        self._sessions = sessions
+        self._wire = Wire()
+        self._conversation = Conversation(lambda: site.settings, may_log_in=self._may_log_in)
+        self._peer = ("", 0)
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._challenged = False
+        self._draining = False
+        self._closing = False
+        self._last_heard = loop.time()
+        self._gone = asyncio.Event()
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        peername = transport.get_extra_info("peername")
+        if peername:
+            self._peer = (str(peername[0]), int(peername[1]))
+        self._sessions.add(self)
+
+    async def _handle_client(self) -> None:
+        """aiosmtpd's command loop, of which only the banner is left; the rest is `data_received`."""
+        if self._draining:
+            self._say_good_bye(SHUTTING_DOWN)
+        else:
+            self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
+
+    def data_received(self, data: bytes) -> None:
+        """Octets have come."""
+        self._last_heard = self.loop.time()
+        self._wire.feed(data)
+        if self._task is None:
+            self._advance()
+            return
+        self._answer_challenge()
+        if self._wire.buffered > MAX_PIPELINED_OCTETS and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it is gone, and a delivery not yet passed on is not made."""
+        self._closing = True
+        self._cancel_task()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is closed, by whomever."""
+        super().connection_lost(error)
+        self._closing = True
+        self._cancel_task()
+        self._leave()
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: then nothing more is read from it."""
+        super().pause_writing()
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._resume_reading()
+
+    def drain(self) -> None:
+        """End the session: at once if it is idle, else when its transaction has ended."""
+        self._draining = True
+        self._part_if_idle()
+
+    async def closed(self) -> None:
+        """Wait until the connection is closed and nothing runs for it any more."""
+        await self._gone.wait()
+
+    def abort(self) -> None:
+        """Close now, whatever is under way."""
+        if self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+            self._task.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _timeout_cb(self) -> None:
+        """aiosmtpd's timer: only silence that is the client's turn to break counts."""
+        silent_s = self.loop.time() - self._last_heard
+        if self._task is not None and not self._challenged:
+            self._reset_timeout()
+        elif silent_s < self._timeout_duration:
+            self._reset_timeout(self._timeout_duration - silent_s)
+        else:
+            self._say_good_bye(IDLE)
+
+    def _cancel_task(self) -> None:
+        """Once: a second cancellation would end a delivery whose final dot is out."""
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def _leave(self) -> None:
+        """Leave the register when the connection is lost and the task is done."""
+        if self._task is None and self.transport is None:
+            self._sessions.discard(self)
+            self._gone.set()
+
+    def _part_if_idle(self) -> None:
+        busy = self._task is not None or self._conversation.in_transaction
+        if self._draining and not busy and not self._closing:
+            self._say_good_bye(SHUTTING_DOWN)
+
+    def _say_good_bye(self, reply: Reply) -> None:
+        self._write(answer(reply).octets)
+        self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def _write(self, octets: bytes) -> None:
+        if octets and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(octets)
+
+    def _resume_reading(self) -> None:
+        if self.transport is not None and self._wire.buffered <= MAX_PIPELINED_OCTETS:
+            self.transport.resume_reading()
+
+    # From events to answers
+
+    def _advance(self) -> None:
+        """Answer all that is complete; the replies of one segment go out in one write."""
+        answers: list[bytes] = []
+        while self._task is None and not self._closing:
+            event = self._wire.next_event()
+            if event is None:
+                break
+            match self._step(event):
+                case Answer(octets, close, content):
+                    answers.append(octets)
+                    self._closing = close
+                    if content:
+                        self._wire.start_content(self._site.settings.max_message_bytes)
+                case LogIn(mechanism, initial):
+                    self._start(self._log_in(mechanism, initial))
+                case Submit() as submit:
+                    self._start(self._route(submit))
+        self._write(b"".join(answers))
+        if self._closing:
+            self._close()
+        else:
+            self._part_if_idle()
+
+    def _step(self, event: Event) -> Step:
+        try:
+            return self._conversation.on(event)
+        except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
+            return self._fault(error)
+
+    def _start(self, work: Coroutine[Any, Any, Answer | None]) -> None:
+        """Run what takes time; nothing else of the session is answered until it is done."""
+        self._task = self.loop.create_task(self._run(work))
+
+    async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> None:
+        try:
+            result = await work
+        except asyncio.CancelledError:
+            result = None
+            self._closing = True
+        except Exception as error:  # noqa: BLE001 - as above
+            result = self._fault(error)
+        self._task = None
+        self._challenged = False
+        self._last_heard = self.loop.time()
+        self._leave()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if result is not None:
+            self._write(result.octets)
+            self._closing = self._closing or result.close
+        if self._closing:
+            self._close()
+            return
+        self._advance()
+        self._resume_reading()
+
+    def _fault(self, error: Exception) -> Answer:
+        fields = {"peer": self._peer[0], "user": self._conversation.user}
+        log.error("session failed", extra={"fields": fields}, exc_info=error)
+        self._conversation.reset()
+        return answer(OUR_FAULT)
+
+    async def _route(self, submit: Submit) -> Answer:
+        conversation = self._conversation
+        message = Message(
+            id=self._site.new_id(),
+            user=conversation.user or "",
+            session=Session(
+                peer=self._peer[0],
+                peer_port=self._peer[1],
+                ehlo=conversation.ehlo,
+                esmtp=conversation.esmtp,
+            ),
+            received_at=self._site.wall_clock(),
+            mail_from=submit.mail_from,
+            rcpt_tos=submit.rcpt_tos,
+            mail_parameters=submit.mail_parameters,
+            rcpt_parameters=submit.rcpt_parameters,
+            content=submit.content,
+        )
+        reply = await self._site.route(message)
+        if self._closing:
+            fields = {"id": message.id, "reply": str(reply)}
+            log.warning("client gone before the reply", extra={"fields": fields})
+        return answer(reply)
+
+    # Logging in
+
+    def _may_log_in(self) -> bool:
+        """In clear text only from this machine, unless the configuration says otherwise."""
+        return self._site.settings.allow_plaintext_auth or is_loopback(self._peer[0])
+
+    async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
+        found = await login.credentials(mechanism, initial, self._challenge)
+        match found:
+            case None:
+                return None
+            case Reply() if found != login.FAILURE:
+                return answer(found)
+            case (user, password) if await self._site.authenticate(user, password):
+                return self._conversation.logged_in(user)
+        log.warning("login failed", extra={"fields": {"peer": self._peer[0]}})
+        return self._conversation.logged_in(None)
+
+    async def _challenge(self, text: str) -> bytes | None:
+        """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
+        self._challenged = True
+        self._answer_challenge()
+        response = await self.challenge_auth(text)
+        return response if isinstance(response, bytes) else None
+
+    def _answer_challenge(self) -> None:
+        event = self._wire.next_event() if self._challenged else None
+        if event is not None:
+            self._challenged = False
+            line = event.octets if isinstance(event, CommandLine) else b"!"  # which is no base64
+            self._reader.feed_data(line + b"\r\n")

@@ -1,0 +1,33 @@
+"""What a session needs from the router it belongs to."""
+
+from datetime import datetime
+from typing import Protocol
+
+from smtp_router.config.settings import Settings
+from smtp_router.core.message import Message
+from smtp_router.core.reply import Reply
+
+
+class Site(Protocol):
+    """The router, as seen from a session."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that count now; a reload changes them."""
+        ...
+
+    async def authenticate(self, login: str, password: str) -> bool:
+        """Whether this login has this password, in the same time and manner for unknown logins."""
+        ...
+
+    async def route(self, message: Message) -> Reply:
+        """Deliver a message; what the client hears."""
+        ...
+
+    def new_id(self) -> str:
+        """An id that no other message has."""
+        ...
+
+    def wall_clock(self) -> datetime:
+        """The present, with a time zone."""
+        ...

@@ -1,0 +1,52 @@
+"""The edge where a downstream's codes become an `Outcome`. Nothing behind it reads a code.
+
+| stage | 2yz | 4yz | 5yz | anything else |
+|---|---|---|---|---|
+| connect, tls, ehlo, auth | go on | deferred | deferred | deferred |
+| mail, rcpt, data | go on | deferred | rejected | deferred |
+| final | delivered | deferred | rejected | in doubt |
+
+A 5yz before MAIL is about the session; so is one of `LOGIN_CODES` behind it. What cannot be understood
+after the final dot leaves open whether the message was taken.
+"""
+
+from dataclasses import replace
+
+from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
+from smtp_router.core.reply import Reply, printable
+
+SESSION_STAGES = frozenset({Stage.CONNECT, Stage.TLS, Stage.EHLO, Stage.AUTH})
+LOGIN_CODES = frozenset({530, 534, 535, 538})
+"""About the router's login or encryption, whenever they come (RFC 4954 6, RFC 3207 4)."""
+
+
+def verdict(stage: Stage, code: int, text: str) -> Outcome | None:
+    """What a downstream's reply means.
+
+    Args:
+        stage: what it replied to.
+        code: the reply's code; a number that is no SMTP code is garbage.
+        text: the reply's text, lines separated by LF.
+
+    Returns:
+        The outcome, or `None` to go on.
+    """
+    try:
+        reply: Reply | None = Reply.parse(code, text)
+    except ValueError:
+        reply = None
+    if reply is None or 300 <= reply.code < 400:  # noqa: PLR2004 - a 3yz nobody asked for
+        reason = printable(f"unexpected reply: {code} {text}")
+        return InDoubt(reason=reason) if stage is Stage.FINAL else Deferred(stage=stage, reason=reason)
+    if reply.is_positive:
+        return Delivered(reply=reply) if stage is Stage.FINAL else None
+    if reply.is_permanent and stage not in SESSION_STAGES and reply.code not in LOGIN_CODES:
+        return Rejected(stage=stage, reply=reply)
+    return Deferred(stage=stage, reply=reply)
+
+
+def name_recipient(outcome: Outcome, recipient: str) -> Outcome:
+    """The outcome with its reply's text saying whose RCPT it was: SMTP has one reply for them all."""
+    if outcome.reply is None:
+        return outcome
+    return replace(outcome, reply=replace(outcome.reply, text=f"<{recipient}>: {outcome.reply.text}"))
