@@ -96,9 +96,7 @@ def main() -> int:
         The exit code.
     """
     distributions = [
-        read(folder)
-        for folder in (ROOT, *sorted((ROOT / "plugins").glob("*/")))
-        if holds_one(folder)
+        read(folder) for folder in (ROOT, *sorted((ROOT / "plugins").glob("*/"))) if holds_one(folder)
     ]
     report = Report()
     with tempfile.TemporaryDirectory(prefix="smtp-router-wheels-") as name:
@@ -141,9 +139,7 @@ def check_files(report: Report, distribution: Distribution, out: Path) -> None:
     with report.check("the wheel is typed, licensed, and holds the package and nothing else"):
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
-        expect_all(
-            names, f"{package}/__init__.py", f"{package}/py.typed", f"{info}/licenses/LICENSE"
-        )
+        expect_all(names, f"{package}/__init__.py", f"{package}/py.typed", f"{info}/licenses/LICENSE")
         expect_none(names, lambda name: name.split("/")[0] not in {package, info})
         expect_none(names, lambda name: "__pycache__" in name)
     with report.check("the wheel's metadata are complete"):
