@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from smtp_router.core.address import check_path, split_path
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
@@ -126,6 +127,7 @@ class Chains:
             if not isinstance(changed, Message):
                 what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
                 raise PluginError(call.plugin, what)
+            _check_changed(call, message, changed)
             message = changed
         return message
 
@@ -139,3 +141,34 @@ class Chains:
                     "plugin failed",
                     extra={"fields": {"id": message.id, "plugin": call.plugin, "hook": call.hook}},
                 )
+
+
+def _check_changed(call: HookCall, before: Message, after: Message) -> None:
+    """A plugin's envelope goes through the same grammar as a client's: what is sent is well-formed.
+
+    Raises:
+        PluginError: an address that is none, no recipient, or content that is not octets.
+    """
+    problem = ""
+    if not isinstance(after.content, bytes):
+        problem = f"content of type {type(after.content).__name__}, not bytes"
+    elif not after.rcpt_tos:
+        problem = "no recipient"
+    if after.mail_from != before.mail_from and not _is_address(after.mail_from):
+        problem = "a malformed mail_from"
+    if after.rcpt_tos != before.rcpt_tos and not all(
+        address and _is_address(address) for address in after.rcpt_tos
+    ):
+        problem = "a malformed recipient"
+    if problem:
+        raise PluginError(call.plugin, f"{call.hook} returned a message with {problem}")
+
+
+def _is_address(address: object) -> bool:
+    if not isinstance(address, str):
+        return False
+    try:
+        path, rest = split_path(f"<{address}>".encode())
+        return not rest and check_path(path) == address
+    except ValueError:  # not an address, or not even text that can be encoded
+        return False
