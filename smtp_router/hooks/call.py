@@ -150,8 +150,9 @@ def _check_changed(call: HookCall, before: Message, after: Message) -> None:
         PluginError: an address that is none, no recipient, or content that is not octets.
     """
     problem = ""
-    if not isinstance(after.content, bytes):
-        problem = f"content of type {type(after.content).__name__}, not bytes"
+    content: object = after.content  # typed as bytes, which binds no plugin
+    if not isinstance(content, bytes):
+        problem = f"content of type {type(content).__name__}, not bytes"
     elif not after.rcpt_tos:
         problem = "no recipient"
     if after.mail_from != before.mail_from and not _is_address(after.mail_from):
