@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from smtp_router.cli.common import config_option, fail, load_or_exit
+from smtp_router.cli.common import config_option, fail, warn_if_untrusted
+from smtp_router.config.load import InvalidConfigError, Loaded, load
 from smtp_router.config.settings import Downstream
-from smtp_router.core.errors import ConfigError
+from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.hooks.plugin import Plugin
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch, Route, build
@@ -19,13 +20,28 @@ def check(config: Path) -> None:
 
     Ends with 0, or with 2 and every problem found.
     """
-    loaded = load_or_exit(config)
+    try:
+        loaded = load(config)
+    except InvalidConfigError as error:
+        fail(ConfigError([*error.problems, *_plugin_problems(error.usable)]))
+    except ConfigError as error:
+        fail(error)
+    warn_if_untrusted(config)
     try:
         epoch = build(loaded, Registry())
     except ConfigError as error:
         fail(error)
     for line in report(epoch):
         click.echo(line)
+
+
+def _plugin_problems(usable: Loaded) -> tuple[Problem, ...]:
+    """What is wrong with the plugins of those users that have no other problem."""
+    try:
+        build(usable, Registry())
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def report(epoch: Epoch) -> list[str]:

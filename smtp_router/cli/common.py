@@ -28,11 +28,16 @@ def load_or_exit(config: Path) -> Loaded:
         loaded = load(config)
     except ConfigError as error:
         fail(error)
+    warn_if_untrusted(config)
+    return loaded
+
+
+def warn_if_untrusted(config: Path) -> None:
+    """Say so when others may write the configuration: whoever can, decides where mail goes."""
     try:
         check_trusted(config, config.stat())
-    except UntrustedFileError as error:
+    except (UntrustedFileError, OSError) as error:
         click.echo(f"warning: {error}", err=True)
-    return loaded
 
 
 def fail(error: ConfigError) -> NoReturn:

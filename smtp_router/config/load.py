@@ -3,7 +3,8 @@
 import difflib
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
 from smtp_router.config.references import KeyPath, References, key_path
-from smtp_router.config.settings import Settings
+from smtp_router.config.settings import Settings, User
 from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.disk import Watch
 
@@ -39,6 +40,23 @@ _MESSAGES = {
 }
 
 
+class InvalidConfigError(ConfigError):
+    """A configuration with problems, and what can be used of it all the same.
+
+    Args:
+        problems: every one that was found.
+        usable: the users without a problem, so that their plugins can be checked, too.
+    """
+
+    def __init__(self, problems: Iterable[Problem], usable: "Loaded") -> None:
+        """See the class."""
+        super().__init__(problems)
+        self.usable = usable
+
+
+_FALSE = tree.Node(value=False, line=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A configuration with where it came from.
@@ -48,12 +66,14 @@ class Loaded:
         file: the configuration file.
         watches: all files that it was made from, as they were read; a reload looks at them.
         root: the tree, for the line of a key.
+        positions: where each of the settings' users stands in the file's list.
     """
 
     settings: Settings
     file: Path
     watches: tuple[Watch, ...]
     root: tree.Node
+    positions: Sequence[int]
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A problem at a key of this configuration."""
@@ -70,7 +90,7 @@ def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
     try:
         text = watch.read(max_bytes=tree.MAX_BYTES)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
+        message = f"cannot be read: {error.strerror}; -c FILE names another one"
         raise ConfigError([Problem(file=str(file), message=message)]) from None
     return parse(text, file, environ=environ, watches=(watch,))
 
@@ -96,19 +116,39 @@ def parse(
     problems = list(references.problems)
     broken = {problem.key for problem in problems}
     problems += _rename_aliases(file, root)
-    settings = None
+    problems += _resolve_paths(file, root)
+    watches = (*watches, *references.watches.values())
     try:
-        settings = Settings.model_validate(root.plain())
+        settings: Settings | None = Settings.model_validate(root.plain())
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             problem = _explain(file, root, detail)
             if problem.key not in broken and not _is_echo(root, detail):
                 problems.append(problem)
+        settings = None
     problems += _duplicates(file, root)
-    if problems or settings is None:
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
-    watches = (*watches, *references.watches.values())
-    return Loaded(settings=settings, file=file, watches=watches, root=root)
+    if settings is not None and not problems:
+        positions = range(len(settings.users))
+        return Loaded(settings=settings, file=file, watches=watches, root=root, positions=positions)
+    users = dict(_usable_users(root))
+    usable = Loaded(
+        settings=Settings.model_construct(
+            users=tuple(users.values()),
+            allow_writable_plugins=root.value.get("allow_writable_plugins", _FALSE).value is True,
+        ),
+        file=file,
+        watches=watches,
+        root=root,
+        positions=tuple(users),
+    )
+    raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
+
+
+def _usable_users(root: tree.Node) -> Iterator[tuple[int, User]]:
+    """The users that have no problem of their own, by position."""
+    for index, user in _items(root, "users"):
+        with suppress(ValidationError):
+            yield index, User.model_validate(user.plain())
 
 
 def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
@@ -123,6 +163,20 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
                 del user.value[alias]
             elif alias in user.value:
                 user.value = {key if name == alias else name: node for name, node in user.value.items()}
+
+
+def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
+    """Let relative paths start from the configuration's folder, and see that the files are there."""
+    for index, user in _items(root, "users"):
+        for position, downstream in _items(user, "downstreams"):
+            node = _child(downstream, "tls_ca")
+            if node is None or not isinstance(node.value, str):
+                continue
+            path = file.parent / node.value
+            node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
+            if not path.is_file():
+                key = ("users", index, "downstreams", position, "tls_ca")
+                yield _problem(file, root, key, "is no file: give a file of CA certificates (PEM)")
 
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
 
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainSerializer,
     PlainValidator,
     WithJsonSchema,
     field_validator,
@@ -44,7 +46,8 @@ class _Model(BaseModel):
     )
 
 
-class HostPort(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPort:
     """A parsed `HOST:PORT`."""
 
     host: str
@@ -87,6 +90,7 @@ def _number(value: object) -> object:
 Address = Annotated[
     HostPort,
     PlainValidator(_host_port),
+    PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):\d{1,5}$"}),
 ]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=86_400)]

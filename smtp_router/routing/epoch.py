@@ -105,7 +105,7 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
     registry.rescan()
     problems: list[Problem] = []
     routes = {}
-    for index, user in enumerate(loaded.settings.users):
+    for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
         old = previous.routes.get(user.email) if previous else None
         builder = _RouteBuilder(loaded, registry, user, old, ("users", index))
         routes[user.email] = builder.build()

@@ -189,7 +189,8 @@ class Connection:
 
     async def _connect(self, contexts: ClientContexts) -> None:
         async with self.stage(Stage.CONNECT, self._timeouts.connect_s):
-            peer = await _open_socket(self._downstream.addr.host, self._downstream.addr.port)
+            addr = self._downstream.addr
+            peer = await _open_socket(addr.host, addr.port, self._timeouts.connect_s)
         try:
             if self._downstream.implicit_tls:
                 async with self.stage(Stage.TLS, self._timeouts.tls_s):
@@ -254,8 +255,10 @@ class Connection:
         return bool(peer) and is_loopback(peer[0])
 
 
-async def _open_socket(host: str, port: int) -> socket.socket:
+async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
     """A TCP connection to the first of the host's addresses that answers, without delays (Nagle).
+
+    The addresses share the time, so that one behind a silent firewall leaves some for the next.
 
     Raises:
         OSError: the host is not known, or none of its addresses answers.
@@ -268,7 +271,8 @@ async def _open_socket(host: str, port: int) -> socket.socket:
         try:
             peer.setblocking(False)  # noqa: FBT003 - not ours to name
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(peer, address)
+            async with asyncio.timeout(connect_s / len(found)):
+                await loop.sock_connect(peer, address)
         except OSError as error:
             peer.close()
             last = error

@@ -104,7 +104,8 @@ def _mail_parameters(connection: Connection, message: Message, size: int) -> lis
         if not connection.offers("8bitmime"):
             raise AttemptEnded(_lacks("4.6.3", "8BITMIME"))
         parameters.append(b"BODY=8BITMIME")
-    if "SMTPUTF8" in message.mail_parameters:
+    addresses = (message.mail_from, *message.rcpt_tos)  # which a plugin may have changed
+    if "SMTPUTF8" in message.mail_parameters or not all(map(str.isascii, addresses)):
         if not connection.offers("smtputf8"):
             raise AttemptEnded(_lacks("4.6.7", "SMTPUTF8"))
         parameters.append(b"SMTPUTF8")
