@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiosmtplib
 
@@ -153,13 +154,13 @@ class Connection:
         protocol = self._client.protocol
         if protocol is None:
             return InDoubt(reason="the connection was lost")
-        transport = protocol.transport
+        transport = _writing(protocol.transport)
         end = min(asyncio.get_running_loop().time() + self._timeouts.final_s, deadline)
         try:
             async with asyncio.timeout_at(end):
                 code, text = await protocol.read_response()
         except TimeoutError:
-            if isinstance(transport, asyncio.WriteTransport) and transport.get_write_buffer_size():
+            if transport is not None and transport.get_write_buffer_size():
                 return Deferred(stage=Stage.DATA, reason="timed out while sending the content")
             return InDoubt(reason="timed out")
         except aiosmtplib.SMTPResponseException as error:
@@ -182,8 +183,8 @@ class Connection:
 
     def abort(self) -> None:
         """Close at once; what is not sent yet is not sent any more."""
-        transport = self._client.transport
-        if isinstance(transport, asyncio.WriteTransport):
+        transport = _writing(self._client.transport)
+        if transport is not None:
             transport.abort()
         self._client.close()
 
@@ -282,6 +283,11 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
         else:
             return peer
     raise last
+
+
+def _writing(transport: asyncio.BaseTransport | None) -> asyncio.WriteTransport | None:
+    """The transport as what it is; uvloop's do not inherit from asyncio's, so none is asked."""
+    return cast(asyncio.WriteTransport | None, transport)
 
 
 def _why(error: BaseException) -> str:
