@@ -132,9 +132,7 @@ class RawClient:
             self.sock = context.wrap_socket(self.sock, server_hostname=server_name)
         return reply
 
-    def envelope(
-        self, mail_from: bytes, rcpt_tos: Sequence[bytes], *, params: bytes = b""
-    ) -> RawReply:
+    def envelope(self, mail_from: bytes, rcpt_tos: Sequence[bytes], *, params: bytes = b"") -> RawReply:
         """MAIL (with `params`) and every RCPT; return the first refusal, or the last reply."""
         reply = self.command(b"MAIL FROM:<" + mail_from + b">" + (b" " + params if params else b""))
         for address in rcpt_tos:

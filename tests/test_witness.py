@@ -168,9 +168,7 @@ def test_body_below_received_takes_off_one_folded_field(w: Witness) -> None:
 
 def test_smtplib_delivers_too(w: Witness) -> None:
     with smtplib.SMTP(w.host, w.port, timeout=10) as s:
-        assert (
-            s.sendmail("a@a.example", ["b@b.example", "c@c.example"], b".dot\r\ncaf\xe9\r\n") == {}
-        )
+        assert s.sendmail("a@a.example", ["b@b.example", "c@c.example"], b".dot\r\ncaf\xe9\r\n") == {}
         assert s.sendmail("", ["b@b.example"], HELLO) == {}
     one, two = w.wait_deliveries(2)
     assert one.content == b".dot\r\ncaf\xe9\r\n"
@@ -286,9 +284,7 @@ def test_smtplib_logs_in(mechanism: str) -> None:
         assert w.deliveries[0].login == b"user"
 
 
-def test_starttls_encrypts_and_forgets(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
-) -> None:
+def test_starttls_encrypts_and_forgets(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     with Witness(tls=server_tls, auth=("u", "p")) as w:
         with client(w) as c:
             assert c.login("u", "p").code == 235
@@ -426,18 +422,14 @@ def test_drip_answers_bit_by_bit() -> None:
     assert len(w.deliveries) == 1
 
 
-@pytest.mark.parametrize(
-    "raw", [b"250-half\r\n", b"25", b"hello\r\n", b"250 caf\xe9\r\n", b"250 lf\n"]
-)
+@pytest.mark.parametrize("raw", [b"250-half\r\n", b"25", b"hello\r\n", b"250 caf\xe9\r\n", b"250 lf\n"])
 def test_raw_is_sent_as_it_is(raw: bytes) -> None:
     with misbehaving("mail", Then(Raw(raw))) as (_, c):
         found = b"".join(iter(lambda: c.sock.recv(100), b""))
         assert found == raw
 
 
-@pytest.mark.parametrize(
-    "raw", [b"250-half\r\n", b"25", b"hello\r\n", b"250 caf\xe9\r\n", b"250 lf\n"]
-)
+@pytest.mark.parametrize("raw", [b"250-half\r\n", b"25", b"hello\r\n", b"250 caf\xe9\r\n", b"250 lf\n"])
 def test_the_client_takes_no_malformed_reply(raw: bytes) -> None:
     with misbehaving("mail", Then(Raw(raw))) as (_, c), pytest.raises(AssertionError):
         c.reply()

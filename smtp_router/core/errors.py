@@ -47,7 +47,7 @@ class ConfigError(SmtpRouterError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         """Keep the problems; the text of the error has one line for each."""
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -90,7 +90,7 @@ class Refusal(SmtpRouterError):  # noqa: N818 - a decision, not an error
         if code // 100 != self._class or not enhanced.startswith(f"{self._class}."):
             message = f"{self._kind} answers {self._class}yz, not {code} {enhanced}"
             raise ValueError(message)
-        self.reply = Reply(code=code, enhanced=enhanced, text=text)
+        self.reply: Reply = Reply(code=code, enhanced=enhanced, text=text)
         super().__init__(str(self.reply))
 
 

@@ -18,8 +18,8 @@ from smtp_router.core.outcome import Attempt
 PROJECT = "smtp_router"
 """The name that markers and the entry-point group share."""
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 """Marks a function or method as a hook implementation: `@hookimpl`."""
 
 
