@@ -1,10 +1,12 @@
 """The public API for plugin authors. Everything else is private.
 
-from smtp_router import hookimpl
+    from smtp_router import hookimpl
 
-@hookimpl
-def select_downstream(downstreams):
-return downstreams[0]
+    @hookimpl
+    def select_downstream(downstreams):
+        return downstreams[0]
+
+`docs/hooks.md` explains every name.
 """
 
 from smtp_router.core.downstream import Downstream, Health
