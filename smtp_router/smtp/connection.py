@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import aiosmtplib
+import aiosmtplib.protocol
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.address import is_loopback
@@ -119,6 +120,7 @@ class Connection:
             AttemptEnded: it took too long, or the connection failed.
         """
         async with self.stage(stage, seconds):
+            self._check_in_step(self._client.protocol)
             code, text = await self._client.execute_command(*words)
         self.in_sync = self._client.is_connected
         return verdict(stage, code, text)
@@ -127,35 +129,40 @@ class Connection:
         """Whether the downstream's EHLO offers this extension."""
         return self._client.supports_extension(extension)
 
-    async def data(self, content: bytes) -> None:
-        """Say DATA and hand the content over to the transport.
-
-        Args:
-            content: as it goes over the wire, with the final dot.
+    async def data(self) -> None:
+        """Say DATA.
 
         Raises:
             AttemptEnded: the downstream did not ask for the content.
         """
         async with self.stage(Stage.DATA, self._timeouts.data_s):
+            self._check_in_step(self._client.protocol)
             code, text = await self._client.execute_command(b"DATA")
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
-            if self._client.protocol is None:
-                raise ConnectionResetError
-            self._client.protocol.write(content)
 
-    async def final_reply(self, deadline: float) -> Outcome:
-        """Read the reply to the final dot: the one that decides.
+    async def content(self, wire: bytes, deadline: float) -> Outcome:
+        """Send the content and read the reply to its final dot: the one that decides.
 
         Until the last octet has left this process, a failure is a plain one; after that it leaves the
         message in doubt.
+
+        Args:
+            wire: the content as it goes over the wire, with the final dot.
+            deadline: the instant by which the reply must be there.
         """
         self.in_sync = False
         protocol = self._client.protocol
         if protocol is None:
-            return InDoubt(reason="the connection was lost")
+            return Deferred(stage=Stage.DATA, reason="the connection was lost")
         transport = _writing(protocol.transport)
         end = min(asyncio.get_running_loop().time() + self._timeouts.final_s, deadline)
+        try:
+            self._check_in_step(protocol)
+            protocol.write(wire)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            return Deferred(stage=Stage.DATA, reason=_why(error))
+        # Nothing waits between writing and reading: aiosmtplib drops a reply that nobody awaits.
         try:
             async with asyncio.timeout_at(end):
                 code, text = await protocol.read_response()
@@ -250,6 +257,18 @@ class Connection:
         log_in = self._client.auth_plain if mechanism == "plain" else self._client.auth_login
         async with self.stage(Stage.AUTH, self._timeouts.auth_s):
             await log_in(user, password.reveal())
+
+    def _check_in_step(self, protocol: aiosmtplib.protocol.SMTPProtocol | None) -> None:
+        """See that no reply is left over, which aiosmtplib would take for the next one.
+
+        A second `250` behind the `354` would pass for the downstream's word on the message.
+
+        Raises:
+            SMTPServerDisconnected: the connection is lost, or out of step.
+        """
+        if protocol is None or protocol._buffer:  # noqa: SLF001 - there is no public way to see it
+            text = "a reply that belongs to no command" if protocol else "the connection was lost"
+            raise aiosmtplib.SMTPServerDisconnected(text)
 
     def _is_loopback(self) -> bool:
         peer = self._client.get_transport_info("peername")

@@ -38,8 +38,8 @@ class SmtpSender:
             await connection.open(self._contexts)
             content = received_field(message, settings.hostname) + message.content
             await _envelope(connection, message, settings, size=len(content))
-            await connection.data(stuff(content) + b".\r\n")
-            return await _to_the_end(connection.final_reply(deadline))
+            await connection.data()
+            return await _to_the_end(connection.content(stuff(content) + b".\r\n", deadline))
         except AttemptEnded as ended:
             return ended.outcome
         finally:
@@ -118,7 +118,7 @@ def _lacks(enhanced: str, extension: str) -> Outcome:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Wait for the outcome even if cancelled: the final dot is out, so it has to be known and told.
+    """Wait for the outcome even if cancelled: with the dot out, it has to be known and told.
 
     Only a second cancellation (the router is being stopped for good) ends it, in doubt.
     """
