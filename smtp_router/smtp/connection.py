@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import aiosmtplib
-import aiosmtplib.protocol
+from aiosmtplib.protocol import SMTPProtocol
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.address import is_loopback
@@ -153,30 +153,46 @@ class Connection:
         """
         self.in_sync = False
         protocol = self._client.protocol
-        if protocol is None:
-            return Deferred(stage=Stage.DATA, reason="the connection was lost")
-        transport = _writing(protocol.transport)
-        end = min(asyncio.get_running_loop().time() + self._timeouts.final_s, deadline)
         try:
             self._check_in_step(protocol)
+            assert protocol is not None
             protocol.write(wire)
         except (aiosmtplib.SMTPException, OSError) as error:
             return Deferred(stage=Stage.DATA, reason=_why(error))
         # Nothing waits between writing and reading: aiosmtplib drops a reply that nobody awaits.
+        outcome = await self._final_reply(protocol, deadline)
+        self.in_sync = self._client.is_connected and outcome.reply is not None
+        return outcome
+
+    async def _final_reply(self, protocol: SMTPProtocol, deadline: float) -> Outcome:
+        loop = asyncio.get_running_loop()
+        transport = _writing(protocol.transport)
+        end = min(loop.time() + self._timeouts.final_s, deadline)
+
+        def unsent() -> bool:
+            return transport is not None and transport.get_write_buffer_size() > 0
+
+        def stop_if_unsent() -> None:
+            if unsent():
+                timer.reschedule(loop.time())
+
         try:
-            async with asyncio.timeout_at(end):
-                code, text = await protocol.read_response()
+            async with asyncio.timeout_at(end) as timer:
+                # Content that the downstream does not even read is given up in time for the next one.
+                check = loop.call_at(self._until, stop_if_unsent)
+                try:
+                    code, text = await protocol.read_response()
+                finally:
+                    check.cancel()
         except TimeoutError:
-            if transport is not None and transport.get_write_buffer_size():
+            if unsent():
                 return Deferred(stage=Stage.DATA, reason="timed out while sending the content")
             return InDoubt(reason="timed out")
         except aiosmtplib.SMTPResponseException as error:
             return InDoubt(reason=printable(f"unexpected reply: {error.message}"))
         except (aiosmtplib.SMTPException, OSError) as error:
             return InDoubt(reason=_why(error))
-        outcome = verdict(Stage.FINAL, code, text)
-        self.in_sync = self._client.is_connected and not isinstance(outcome, InDoubt)
-        return outcome or InDoubt(reason="no verdict")
+        return verdict(Stage.FINAL, code, text) or InDoubt(reason="no verdict")
 
     async def quit(self) -> None:
         """Say good-bye (RFC 5321 4.1.1.10), briefly, and close."""
@@ -258,7 +274,7 @@ class Connection:
         async with self.stage(Stage.AUTH, self._timeouts.auth_s):
             await log_in(user, password.reveal())
 
-    def _check_in_step(self, protocol: aiosmtplib.protocol.SMTPProtocol | None) -> None:
+    def _check_in_step(self, protocol: SMTPProtocol | None) -> None:
         """See that no reply is left over, which aiosmtplib would take for the next one.
 
         A second `250` behind the `354` would pass for the downstream's word on the message.
