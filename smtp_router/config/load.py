@@ -181,24 +181,24 @@ def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Logins, and names of one user's downstreams, that stand there twice."""
-    emails: dict[object, int] = {}
+    emails: dict[str, int] = {}
     for index, user in _items(root, "users"):
-        email = _child(user, "email")
-        if email and email.value in emails:
-            message = f"is the same login as that of users[{emails[email.value]}]"
+        email = _text(user, "email")
+        if email in emails:
+            message = f"is the same login as that of users[{emails[email]}]"
             yield _problem(file, root, ("users", index, "email"), message)
         elif email:
-            emails[email.value] = index
-        names: dict[object, int] = {}
+            emails[email] = index
+        names: dict[str, int] = {}
         for position, downstream in _items(user, "downstreams"):
-            name = _child(downstream, "name") or _child(downstream, "addr")
-            if name and name.value in names:
-                key = "name" if _child(downstream, "name") else "addr"
-                message = f"is the name of downstreams[{names[name.value]}], too: add another name"
+            key = "name" if _text(downstream, "name") else "addr"
+            name = _text(downstream, key)
+            if name in names:
+                message = f"is the name of downstreams[{names[name]}], too: add another name"
                 path = ("users", index, "downstreams", position, key)
                 yield _problem(file, root, path, message)
             elif name:
-                names[name.value] = position
+                names[name] = position
 
 
 def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:
@@ -266,3 +266,9 @@ def _items(node: tree.Node, key: str) -> list[tuple[int, tree.Node]]:
 
 def _child(node: tree.Node, key: str) -> tree.Node | None:
     return node.value.get(key) if isinstance(node.value, dict) else None
+
+
+def _text(node: tree.Node, key: str) -> str:
+    """A key's text; `""` when there is none, or when something else stands there, which is said anyway."""
+    child = _child(node, key)
+    return child.value if child and isinstance(child.value, str) else ""
