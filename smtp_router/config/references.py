@@ -11,7 +11,8 @@ from smtp_router.disk import Watch
 
 MAX_FILE_BYTES = 64 * 1024
 
-_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+# No brace inside, so that a text of nothing but "${" is read once, not once for each of them.
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
 KeyPath = tuple[str | int, ...]
 

@@ -5,8 +5,10 @@ it takes the last of two equal keys without a word. Here aliases cost what they 
 deeper than `MAX_DEPTH`, tags are not known, and keys are strings that come once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 
@@ -17,10 +19,21 @@ MAX_DEPTH = 32
 MAX_VALUES = 2_000_000
 """Ten thousand users with ten downstreams each need about half of it."""
 
+_MAX_NUMBER_CHARS = 100
+"""YAML 1.1 has numbers to base 60, as in 1:30; a long one costs its length squared."""
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.resolver.Resolver()
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
-_CONSTRUCTED = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+_CONSTRUCT: Mapping[str, Callable[[yaml.ScalarNode], Any]] = MappingProxyType(
+    {
+        "tag:yaml.org,2002:null": _CONSTRUCTOR.construct_yaml_null,
+        "tag:yaml.org,2002:bool": _CONSTRUCTOR.construct_yaml_bool,
+        "tag:yaml.org,2002:int": _CONSTRUCTOR.construct_yaml_int,
+        "tag:yaml.org,2002:float": _CONSTRUCTOR.construct_yaml_float,
+    }
+)
+"""One by one, since the constructor's own entry keeps every node that it ever saw."""
 
 Scalar = str | int | float | bool | None
 
@@ -138,7 +151,7 @@ class _Builder:
         merged: dict[str, Node] = {}
         size = 1
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise self._error(event, "has a key that is not plain text")
             value = self._node(next(self._events), depth + 1)
             size = self._grown(start, size, value.size)
@@ -146,7 +159,8 @@ class _Builder:
                 for source in value.value if isinstance(value.value, list) else [value]:
                     if not isinstance(source.value, dict):
                         raise self._error(event, "has a merge key (<<) that names no mapping")
-                    merged = source.value | merged
+                    for key, node in source.value.items():  # the first of several sources wins
+                        merged.setdefault(key, node)
             elif event.value in own:
                 raise self._error(event, f"has the key {event.value!r} twice in one mapping")
             else:
@@ -176,13 +190,13 @@ def _child(value: "Scalar | list[Node] | dict[str, Node]", step: str | int) -> N
 
 def _scalar(event: yaml.ScalarEvent) -> Scalar:
     """A plain scalar by YAML's rules for null, bool, int and float; everything else is text."""
-    if not event.implicit[0]:
+    if not event.implicit[0] or len(event.value) > _MAX_NUMBER_CHARS:
         return str(event.value)
     tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
-    if tag not in _CONSTRUCTED:
+    if tag not in _CONSTRUCT:
         return str(event.value)
     try:
-        value: Scalar = _CONSTRUCTOR.construct_object(yaml.ScalarNode(tag, event.value))
+        value: Scalar = _CONSTRUCT[tag](yaml.ScalarNode(tag, event.value))
     except ValueError:  # digits that only look like a number
         return str(event.value)
     return value
