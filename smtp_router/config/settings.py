@@ -3,10 +3,11 @@
 All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
 """
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -35,6 +36,7 @@ DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 _MAX_PORT = 65535
+_PORT = re.compile(r"0|[1-9]\d{0,4}", re.ASCII)  # one spelling each: an address is a default name, too
 _HASH_PREFIXES = ("$argon2", "$2a$", "$2b$", "$2y$", "$pbkdf2", "{SCRAM", "SCRAM-SHA", "$scrypt")
 
 
@@ -65,18 +67,26 @@ def _host_port(value: object) -> HostPort:
         message = "must be HOST:PORT in quotes"
         raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
     host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+    if not colon or not _PORT.fullmatch(port) or int(port) > _MAX_PORT:
         message = "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.com:587"
         raise ValueError(message)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if ip_address(host).version != 6:  # noqa: PLR2004
+        if not _is_ipv6(host):
             message = "has something in brackets that is not an IPv6 address"
             raise ValueError(message)
     elif not is_ehlo_name(host.encode()):
         message = "has a bad host: a name, an IPv4 address, or an IPv6 address in brackets"
         raise ValueError(message)
     return HostPort(host=host, port=int(port))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:  # which would show the text, and that may come from ${env:…}
+        return False
+    return True
 
 
 def _number(value: object) -> object:
@@ -91,7 +101,7 @@ Address = Annotated[
     HostPort,
     PlainValidator(_host_port),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):\d{1,5}$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})$"}),
 ]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=86_400)]
 Count = Annotated[int, BeforeValidator(_number), Field(gt=0)]
