@@ -72,19 +72,16 @@ class ClientSession(SMTP):
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
+        """A client has connected: it hears the banner before anything it says is answered."""
         super().connection_made(transport)
         peername = transport.get_extra_info("peername")
         if peername:
             self._peer = (str(peername[0]), int(peername[1]))
         self._sessions.add(self)
+        self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
 
     async def _handle_client(self) -> None:
-        """aiosmtpd's command loop, of which only the banner is left; the rest is `data_received`."""
-        if self._draining:
-            self._say_good_bye(SHUTTING_DOWN)
-        else:
-            self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
+        """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
