@@ -269,6 +269,6 @@ def _child(node: tree.Node, key: str) -> tree.Node | None:
 
 
 def _text(node: tree.Node, key: str) -> str:
-    """A key's text; `""` when there is none, or when something else stands there, which is said anyway."""
+    """A key's text; `""` without one, and for anything else that stands there, which is said anyway."""
     child = _child(node, key)
     return child.value if child and isinstance(child.value, str) else ""
