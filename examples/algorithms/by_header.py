@@ -2,7 +2,7 @@
 
     algorithm: ./algorithms/by_header.py
 
-The field stays in the message; whoever must not see it gets it anyway.
+The field stays in the message, so recipients can see it.
 """
 
 from collections.abc import Sequence
