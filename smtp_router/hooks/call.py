@@ -63,9 +63,9 @@ class HookCall:
             end = min(asyncio.get_running_loop().time() + timeout_s, until)
             async with asyncio.timeout_at(end) as timer:
                 return await result
-        except Refusal:
-            raise
         except BaseException as error:
+            if isinstance(error, Refusal) and hasattr(error, "reply"):
+                raise
             # SystemExit and the like, too: a plugin does not get to stop the router.
             if isinstance(error, asyncio.CancelledError):
                 task = asyncio.current_task()
@@ -91,14 +91,17 @@ class Chains:
         downstreams: Sequence[Downstream],
         attempts: Sequence[Attempt],
         *,
-        until: float = math.inf,
+        within_s: float = math.inf,
     ) -> Downstream | None:
         """Ask: the first plugin that returns a downstream wins, the rest are not called.
+
+        `within_s` is how long all of them may take together.
 
         Raises:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that was not offered.
         """
+        until = asyncio.get_running_loop().time() + within_s
         for call in self.select:
             chosen = await call((message, downstreams, attempts), self.timeout_s, until)
             if chosen is None:
@@ -112,14 +115,17 @@ class Chains:
         return None
 
     async def before_send(
-        self, message: Message, downstream: Downstream, *, until: float = math.inf
+        self, message: Message, downstream: Downstream, *, within_s: float = math.inf
     ) -> Message:
         """Chain: each plugin sees the last one's result.
+
+        `within_s` is how long all of them may take together.
 
         Raises:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that is no message.
         """
+        until = asyncio.get_running_loop().time() + within_s
         for call in self.before:
             changed = await call((message, downstream), self.timeout_s, until)
             if changed is None:

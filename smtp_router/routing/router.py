@@ -96,16 +96,18 @@ class Router:
             failover_on=route.user.outcomes_that_fail_over,
         )
         while True:
-            step = next_step(attempts, self._clock.now(), limits)
+            now = self._clock.now()
+            step = next_step(attempts, now, limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
             chosen = await route.chains.select_downstream(
-                message, route.untried(attempts), tuple(attempts), until=limits.deadline
+                message, route.untried(attempts), tuple(attempts), within_s=limits.deadline - now
             )
             if chosen is None:
                 return give_up(attempts)
             target = route.targets[chosen.name]
-            outgoing = await route.chains.before_send(message, chosen, until=limits.deadline)
+            now = self._clock.now()
+            outgoing = await route.chains.before_send(message, chosen, within_s=limits.deadline - now)
             began = self._clock.now()
             with target.figures.attempt():
                 outcome = await self._sender.send(
