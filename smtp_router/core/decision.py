@@ -91,13 +91,21 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
     if attempts:
         last = attempts[-1].outcome
         if isinstance(last, Delivered) or last.kind not in limits.failover_on:
-            return Finish(reply=answer(last))
+            return Finish(reply=_last_word(attempts))
     untried = limits.downstreams - len(attempts)
     if untried <= 0:
         return Finish(reply=give_up(attempts))
     if now >= limits.deadline:
         return Finish(reply=TOO_LATE)
     return Try(until=now + (limits.deadline - now) / untried)
+
+
+def _last_word(attempts: Sequence[Attempt]) -> Reply:
+    """The answer to the last outcome; but no 5yz while another downstream may have the message."""
+    last = attempts[-1].outcome
+    if isinstance(last, Rejected) and any(isinstance(one.outcome, InDoubt) for one in attempts):
+        return give_up(attempts)
+    return answer(last)
 
 
 def answer(outcome: Outcome) -> Reply:
