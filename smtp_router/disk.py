@@ -5,16 +5,20 @@ seen, because a file that was changed around the time it was looked at is read a
 a "racily clean" file). Everything else is one `stat`.
 """
 
+import errno
 import grp
 import hashlib
 import os
 import pwd
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _RACY_S = 2.0
 """The coarsest time stamps of file systems in use are two seconds apart (FAT)."""
+
+_MAX_LINKS = 40  # as Linux has it
 
 _Signature = tuple[int, int, int, int, int]
 
@@ -98,10 +102,11 @@ class UntrustedFileError(Exception):
 
 
 def check_trusted(path: Path, status: os.stat_result) -> None:
-    """Refuse a file that other users may write, or replace through a folder above it.
+    """Refuse a file that other users may write, or replace through a folder or link above it.
 
-    The folders of the path as it was given count as well as those of what it resolves to, since a link
-    can be swapped. A folder with the sticky bit (like /tmp) lets nobody replace what is not theirs.
+    Every folder counts that the path goes through, with those of the links on its way, since a link can
+    be swapped. A folder with the sticky bit (like /tmp) lets nobody replace what is not theirs, but for
+    its owner.
 
     Args:
         path: the file.
@@ -113,29 +118,70 @@ def check_trusted(path: Path, status: os.stat_result) -> None:
     if _others_may_write(status):
         message = f"other users may write {path} (chmod go-w, or chown it to this user)"
         raise UntrustedFileError(message)
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links to check
-    for folder in dict.fromkeys((*absolute.parents, *absolute.resolve().parents)):
-        status = folder.stat()
-        if _others_may_write(status) and not status.st_mode & stat.S_ISVTX:
-            message = f"other users may replace {path}: they may write {folder} (chmod go-w)"
+    for place, found in _places(path):
+        if stat.S_ISLNK(found.st_mode):
+            if _is_others(found):
+                message = f"another user may replace {path}: {place} is their link (chown -h)"
+                raise UntrustedFileError(message)
+        elif _others_may_write(found) and (not found.st_mode & stat.S_ISVTX or _is_others(found)):
+            message = f"other users may replace {path}: they may write {place} (chmod go-w)"
             raise UntrustedFileError(message)
+
+
+def _places(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every folder and every link on the way to what a path names."""
+    absolute = path.absolute()  # resolve() would follow the links to look at
+    place = Path(absolute.anchor)
+    yield place, place.stat()
+    steps = list(reversed(absolute.parts[1:]))
+    links = 0
+    while steps:
+        step = steps.pop()
+        if step == "..":
+            place = place.parent
+            continue
+        status = (place / step).lstat()
+        if stat.S_ISLNK(status.st_mode):
+            yield place / step, status
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = (place / step).readlink()
+            steps += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            place = Path(target.anchor) if target.is_absolute() else place
+        else:
+            place /= step
+            if stat.S_ISDIR(status.st_mode):
+                yield place, status
 
 
 def _others_may_write(status: os.stat_result) -> bool:
     """By mode, or by being the owner: neither root nor the user this process runs as."""
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+    if _is_others(status) or status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status)
 
 
+def _is_others(status: os.stat_result) -> bool:
+    return status.st_uid not in (0, os.geteuid())
+
+
 def _is_private_group(status: os.stat_result) -> bool:
-    """Whether the group has nobody in it but the owner: a user-private group, as with umask 002."""
+    """Whether the group has nobody in it but the owner: a user-private group, as with umask 002.
+
+    By name, too: who has it for a primary group is not among its members, and not every directory of
+    users can be listed.
+    """
     try:
         owner = pwd.getpwuid(status.st_uid)
         group = grp.getgrgid(status.st_gid)
     except KeyError:
         return False
-    return owner.pw_gid == status.st_gid and set(group.gr_mem) <= {owner.pw_name}
+    return (
+        owner.pw_gid == group.gr_gid
+        and owner.pw_name == group.gr_name
+        and set(group.gr_mem) <= {owner.pw_name}
+    )
 
 
 def _signature(status: os.stat_result) -> _Signature:
