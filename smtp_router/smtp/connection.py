@@ -41,6 +41,21 @@ class AttemptEnded(Exception):  # noqa: N818 - how an attempt's end travels up i
         self.outcome = outcome
 
 
+class _Client(aiosmtplib.SMTP):
+    """aiosmtplib's client, which closes at once.
+
+    A TLS transport's own `close` waits half a minute for a peer that does not answer, with the socket
+    open all the while.
+    """
+
+    def close(self) -> None:
+        """Abort the connection."""
+        transport = _writing(self.transport)
+        if transport is not None:
+            transport.abort()
+        super().close()
+
+
 class Connection:
     """A connection to a downstream; mail can be handed over once `open` has returned.
 
@@ -60,7 +75,7 @@ class Connection:
         self._downstream = downstream
         self._timeouts = timeouts
         self._until = until
-        self._client = aiosmtplib.SMTP(
+        self._client = _Client(
             hostname=downstream.addr.host,
             local_hostname=hostname,
             timeout=None,
@@ -95,6 +110,7 @@ class Connection:
         try:
             async with asyncio.timeout_at(end):
                 yield
+            self._check_in_step()
         except aiosmtplib.SMTPResponseException as error:
             outcome = verdict(stage, error.code, str(error.message))
             self.in_sync = error.code > 0 and self._client.is_connected
@@ -120,7 +136,6 @@ class Connection:
             AttemptEnded: it took too long, or the connection failed.
         """
         async with self.stage(stage, seconds):
-            self._check_in_step(self._client.protocol)
             code, text = await self._client.execute_command(*words)
         self.in_sync = self._client.is_connected
         return verdict(stage, code, text)
@@ -136,7 +151,6 @@ class Connection:
             AttemptEnded: the downstream did not ask for the content.
         """
         async with self.stage(Stage.DATA, self._timeouts.data_s):
-            self._check_in_step(self._client.protocol)
             code, text = await self._client.execute_command(b"DATA")
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
@@ -154,8 +168,8 @@ class Connection:
         self.in_sync = False
         protocol = self._client.protocol
         try:
-            self._check_in_step(protocol)
-            assert protocol is not None
+            if protocol is None:
+                raise ConnectionResetError
             protocol.write(wire)
         except (aiosmtplib.SMTPException, OSError) as error:
             return Deferred(stage=Stage.DATA, reason=_why(error))
@@ -206,9 +220,6 @@ class Connection:
 
     def abort(self) -> None:
         """Close at once; what is not sent yet is not sent any more."""
-        transport = _writing(self._client.transport)
-        if transport is not None:
-            transport.abort()
         self._client.close()
 
     async def _connect(self, contexts: ClientContexts) -> None:
@@ -274,16 +285,17 @@ class Connection:
         async with self.stage(Stage.AUTH, self._timeouts.auth_s):
             await log_in(user, password.reveal())
 
-    def _check_in_step(self, protocol: SMTPProtocol | None) -> None:
+    def _check_in_step(self) -> None:
         """See that no reply is left over, which aiosmtplib would take for the next one.
 
         A second `250` behind the `354` would pass for the downstream's word on the message.
 
         Raises:
-            SMTPServerDisconnected: the connection is lost, or out of step.
+            SMTPServerDisconnected: the downstream is out of step.
         """
-        if protocol is None or protocol._buffer:  # noqa: SLF001 - there is no public way to see it
-            text = "a reply that belongs to no command" if protocol else "the connection was lost"
+        protocol = self._client.protocol
+        if protocol is not None and protocol._buffer:  # noqa: SLF001 - there is no public way to see it
+            text = "a reply that belongs to no command"
             raise aiosmtplib.SMTPServerDisconnected(text)
 
     def _is_loopback(self) -> bool:
