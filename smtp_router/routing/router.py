@@ -21,6 +21,7 @@ from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
 from smtp_router.routing.epoch import Epoch, Route
 from smtp_router.routing.ports import Clock, Sender
+from smtp_router.routing.shield import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ class Router:
             attempts.append(attempt)
             target.figures.count(attempt)
             self._log_attempt(message, outgoing, attempt)
-            await route.chains.after_send(message, attempt)
+            if route.chains.after:
+                await to_the_end(route.chains.after_send(message, attempt))
 
     def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
         outcome = attempt.outcome
@@ -183,10 +185,8 @@ def _with_id(reply: Reply, message: Message) -> Reply:
 
 
 def _final_word(reply: Reply | None, last: Attempt | None) -> str:
+    if last and isinstance(last.outcome, Delivered | InDoubt):
+        return last.outcome.kind
     if reply is None:
         return "abandoned"  # the client went away before any final dot was out
-    if reply.is_positive:
-        return "delivered"
-    if last and isinstance(last.outcome, InDoubt):
-        return "in_doubt"
     return "rejected" if reply.is_permanent else "deferred"

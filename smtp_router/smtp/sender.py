@@ -1,13 +1,12 @@
 """The sender: one message to one downstream over real SMTP, recipients all or nothing."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Deferred, InDoubt, Outcome, Rejected, Stage
 from smtp_router.core.reply import Reply
+from smtp_router.routing.shield import to_the_end
 from smtp_router.smtp.connection import AttemptEnded, Connection
 from smtp_router.smtp.dots import stuff
 from smtp_router.smtp.received import received_field
@@ -34,14 +33,20 @@ class SmtpSender:
     ) -> Outcome:
         """Try to deliver; see `smtp_router.routing.ports.Sender`."""
         connection = Connection(downstream, settings.timeouts, settings.hostname, until)
+        dot_is_out = False
         try:
             await connection.open(self._contexts)
             content = received_field(message, settings.hostname) + message.content
             await _envelope(connection, message, settings, size=len(content))
             await connection.data()
-            return await _to_the_end(connection.content(stuff(content) + b".\r\n", deadline))
+            dot_is_out = True  # as good as: from here on the outcome has to be known
+            return await to_the_end(connection.content(stuff(content) + b".\r\n", deadline))
         except AttemptEnded as ended:
             return ended.outcome
+        except asyncio.CancelledError:
+            if dot_is_out:
+                return InDoubt(reason="the router was stopped")
+            raise
         finally:
             self._part(connection)
 
@@ -115,23 +120,3 @@ def _mail_parameters(connection: Connection, message: Message, size: int) -> lis
 def _lacks(enhanced: str, extension: str) -> Outcome:
     text = f"The message needs {extension}, which the downstream does not offer"
     return Deferred(stage=Stage.MAIL, reply=Reply(code=451, enhanced=enhanced, text=text))
-
-
-async def _to_the_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Wait for the outcome even if cancelled: with the dot out, it has to be known and told.
-
-    Only a second cancellation (the router is being stopped for good) ends it, in doubt.
-    """
-    task = asyncio.ensure_future(work)
-    current = asyncio.current_task()
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if current is None or current.cancelling() > 1:
-            task.cancel()
-        else:
-            current.uncancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return InDoubt(reason="the router was stopped")

@@ -1,0 +1,28 @@
+"""Work that is not cut short when the client that wanted it goes away."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for this work's result, also if cancelled meanwhile.
+
+    The first cancellation (a client is gone) is taken note of by nobody: what can no longer be undone
+    has to be known and told. Only a second one (the router is being stopped for good) ends the work.
+
+    Raises:
+        asyncio.CancelledError: cancelled twice.
+    """
+    task = asyncio.ensure_future(work)
+    current = asyncio.current_task()
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if current is None or current.cancelling() > 1 or task.cancelled():
+            task.cancel()
+            raise
+        current.uncancel()
+    return await task
