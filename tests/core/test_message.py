@@ -1,0 +1,111 @@
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from smtp_router import TLS, Downstream, Health, Session
+from tests.support import CONTENT, make_downstream, make_message
+
+
+def test_a_message_has_what_the_client_gave_and_defaults_for_the_rest() -> None:
+    message = make_message()
+    assert message.session == Session(peer="", peer_port=0, ehlo="", esmtp=True, tls=None)
+    assert message.mail_parameters == {}
+    assert message.rcpt_parameters == ()
+    assert message.content == CONTENT
+    assert message.size == len(CONTENT)
+
+
+def test_headers_are_parsed_once() -> None:
+    message = make_message()
+    assert message.headers["subject"] == "hello"
+    assert message.headers is message.headers
+
+
+def test_with_header_puts_one_field_on_top_and_keeps_all_other_octets() -> None:
+    content = b"A: 1\nB: \xff\r2\r\n\r\n.\r\n\0"
+    message = make_message(content=content)
+    assert message.headers["A"] == "1"
+    changed = message.with_header("X-Route", "eu")
+    assert changed.content == b"X-Route: eu\r\n" + content
+    assert changed.headers["X-Route"] == "eu"
+    assert message.content == content
+    assert changed.replace(content=content) == message
+
+
+@pytest.mark.parametrize(("name", "value"), [("A:", "x"), ("A", "x\r\nBcc: y"), ("", "x"), ("A", "\0")])
+def test_with_header_takes_no_second_field(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=r"is no header field name|has a control character in it"):
+        make_message().with_header(name, value)
+
+
+def test_replace_changes_a_copy() -> None:
+    message = make_message()
+    changed = message.replace(mail_from="", rcpt_tos=("x@y", "z@y"))
+    assert (changed.mail_from, changed.rcpt_tos) == ("", ("x@y", "z@y"))
+    assert (message.mail_from, message.rcpt_tos) == ("sender@a.example", ("rcpt@b.example",))
+    assert changed.headers["subject"] == "hello"
+
+
+def test_replace_forgets_the_headers_of_other_content() -> None:
+    message = make_message()
+    assert message.headers["subject"] == "hello"
+    assert message.replace(content=b"Subject: bye\r\n\r\n").headers["subject"] == "bye"
+
+
+def test_replace_refuses_a_field_that_is_none() -> None:
+    with pytest.raises(TypeError, match="recipients"):
+        make_message().replace(recipients=())
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (make_message(), "content"),
+        (make_downstream(), "host"),
+        (Health(), "failed"),
+        (Session(), "peer"),
+        (TLS(version="TLSv1.3", cipher="x"), "version"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_are_frozen_and_slotted(value: Any, name: str) -> None:  # noqa: ANN401 - any of ours
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, None)
+    assert not hasattr(value, "__dict__")
+
+
+def test_values_are_keyword_only() -> None:
+    with pytest.raises(TypeError):
+        Downstream("a", "a.example", 25)  # type: ignore[call-arg]
+
+
+def test_content_does_not_show_in_the_repr() -> None:
+    message = make_message(content=b"Subject: secret\r\n\r\nsecret")
+    assert message.headers
+    assert "secret" not in repr(message)
+
+
+def test_messages_compare_by_what_they_hold() -> None:
+    parsed = make_message()
+    assert parsed.headers
+    assert parsed == make_message()
+    assert hash(parsed) == hash(make_message())
+    assert parsed != make_message(received_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert len({make_message(), make_message(), make_message(id="2")}) == 2
+
+
+def test_parameters_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        make_message().mail_parameters["SIZE"] = "1"  # type: ignore[index]
+    with pytest.raises(TypeError):
+        make_downstream().options["weight"] = 3  # type: ignore[index]
+
+
+def test_how_a_downstream_fares_is_not_who_it_is() -> None:
+    well, ill = make_downstream(), make_downstream(health=Health(failed=3, consecutive_failures=3))
+    assert well == ill
+    assert hash(well) == hash(ill)
+    assert well != make_downstream(port=26)
+    assert make_downstream(options={"weight": 1}) != make_downstream(options={"weight": 2})
