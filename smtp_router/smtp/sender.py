@@ -1,6 +1,7 @@
 """The sender: one message to one downstream over real SMTP, recipients all or nothing."""
 
 import asyncio
+from contextlib import suppress
 
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message
@@ -88,7 +89,8 @@ async def _envelope(connection: Connection, message: Message, settings: Settings
                 break
     if refusals:
         if connection.in_sync:
-            await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RSET")
+            with suppress(AttemptEnded):  # the refusal counts, not what happens after it
+                await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RSET")
         permanent = [refusal for refusal in refusals if isinstance(refusal, Rejected)]
         raise AttemptEnded((permanent or refusals)[0])
 
