@@ -1,0 +1,281 @@
+"""The tables of docs/outcomes.md, made by asking the code itself.
+
+A test compares them with the page; `python -m tests.docs.tables` writes them into it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from smtp_router import Deferred, Delivered, InDoubt, Outcome, Rejected, Reply, Stage
+from smtp_router.config.load import parse
+from smtp_router.core.decision import (
+    OUR_FAULT,
+    SERVICE_CLOSING,
+    SESSION_REPLIES,
+    TOO_LATE,
+    UNREACHABLE,
+    Finish,
+    Limits,
+    answer,
+    next_step,
+)
+from smtp_router.core.outcome import OutcomeKind
+from smtp_router.routing.router import UNKNOWN_USER
+from smtp_router.smtp import login
+from smtp_router.smtp.conversation import (
+    MAX_FAILED_LOGINS,
+    MAX_RECEIVED_FIELDS,
+    MAX_UNKNOWN_COMMANDS,
+    Answer,
+    Conversation,
+)
+from smtp_router.smtp.session import IDLE, SHUTTING_DOWN
+from smtp_router.smtp.verdict import LOGIN_CODES, verdict
+from smtp_router.smtp.wire import CommandLine, Content, ContentTooBig, Event, LineTooLong
+from tests.support import config_text, make_attempt
+
+PAGE = Path(__file__).parents[2] / "docs" / "outcomes.md"
+WORDS = "some words"
+BIGGEST = 1234
+
+Row = tuple[str, ...]
+
+_TABLE = re.compile(r"(<!-- table (\w+)[^\n]*-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def in_page(text: str) -> dict[str, str]:
+    """The tables of a page, by the name in the comment above each."""
+    return {match[2]: match[3].strip() for match in _TABLE.finditer(text)}
+
+
+def from_code() -> dict[str, str]:
+    """The same tables, made anew."""
+    return {name: make() for name, make in _MAKERS.items()}
+
+
+def verdicts() -> str:
+    """What a reply at a stage makes of an attempt."""
+    columns: Mapping[str, Iterable[int]] = {
+        "2yz": range(200, 300),
+        "4yz": range(400, 500),
+        "5yz": sorted({*range(500, 600)} - LOGIN_CODES),
+        " ".join(map(str, sorted(LOGIN_CODES))): sorted(LOGIN_CODES),
+        "anything else": (-1, 0, 199, 600, 999, *range(300, 400)),
+    }
+    rows = []
+    for stage in Stage:
+        cells = [{_meaning(verdict(stage, code, WORDS)) for code in codes} for codes in columns.values()]
+        rows.append((f"`{stage}`", *(_only(cell) for cell in cells)))
+    return _table(("stage", *columns), _joined(rows))
+
+
+def steps() -> str:
+    """What is done after an outcome, with something left to try and time to try it."""
+    return _table(
+        ("outcome", "by default", "with it in `failover_on`"),
+        [
+            (
+                f"`{outcome.kind}`",
+                _then(outcome, Limits(deadline=1, downstreams=2)),
+                _then(outcome, Limits(deadline=1, downstreams=2, failover_on=frozenset(OutcomeKind))),
+            )
+            for outcome in (
+                Delivered(reply=Reply(code=250)),
+                Deferred(stage=Stage.MAIL),
+                Rejected(stage=Stage.MAIL),
+                InDoubt(),
+            )
+        ],
+    )
+
+
+def answers() -> str:
+    """What the client hears when an outcome is the last word."""
+    transaction = [stage for stage in Stage if stage not in SESSION_REPLIES]
+    named = ", ".join(f"`{stage}`" for stage in transaction)
+    cases: list[tuple[str, str, Sequence[Outcome]]] = [
+        ("`delivered`", "`final`", [Delivered(reply=_reply(250))]),
+        *(
+            (
+                "`deferred`",
+                f"`{stage}`",
+                [Deferred(stage=stage, reply=_reply(code)) for code in (421, 550)],
+            )
+            for stage in SESSION_REPLIES
+        ),
+        (
+            "`deferred`, 4yz",
+            named,
+            [
+                Deferred(stage=stage, reply=_reply(code))
+                for stage in transaction
+                for code in {*range(400, 500)} - {SERVICE_CLOSING}
+            ],
+        ),
+        (
+            f"`deferred`, {SERVICE_CLOSING}",
+            named,
+            [Deferred(stage=stage, reply=_reply(SERVICE_CLOSING)) for stage in transaction],
+        ),
+        (
+            f"`deferred`, {' '.join(map(str, sorted(LOGIN_CODES)))}",
+            named,
+            [Deferred(stage=stage, reply=_reply(code)) for stage in transaction for code in LOGIN_CODES],
+        ),
+        ("`deferred`, no reply", named, [Deferred(stage=stage) for stage in transaction]),
+        (
+            "`rejected`",
+            named,
+            [
+                Rejected(stage=stage, reply=_reply(code))
+                for stage in transaction
+                for code in range(500, 600)
+            ],
+        ),
+        ("`in_doubt`", "`final`", [InDoubt()]),
+    ]
+    rows = [
+        (what, where, _only({_heard(outcome) for outcome in outcomes}))
+        for what, where, outcomes in cases
+    ]
+    return _table(("outcome", "at stage", "the client hears"), rows)
+
+
+def others() -> str:
+    """Replies to a message that no outcome speaks for."""
+    return _table(
+        ("when", "the client hears"),
+        [
+            ("nothing is left to try, and no reply was transient", _code(UNREACHABLE)),
+            ("the deadline is reached with something left to try", _code(TOO_LATE)),
+            ("a plugin failed, or the router itself", _code(OUR_FAULT)),
+            ("the user was taken out of the configuration during the session", _code(UNKNOWN_USER)),
+        ],
+    )
+
+
+def session() -> str:
+    """The replies of a session before a message is handed on."""
+    ehlo, mail, rcpt = b"EHLO me", b"MAIL FROM:<a@a.example>", b"RCPT TO:<b@b.example>"
+    circle = Content(b"Received: x\r\n" * MAX_RECEIVED_FIELDS + b"\r\n")
+    rows = [
+        ("AUTH, and the login is right", _says(ehlo, "right")),
+        ("AUTH, and login or password is wrong", _says(ehlo, "wrong")),
+        (f"the same, for the {MAX_FAILED_LOGINS}th time", _says(ehlo, *["wrong"] * MAX_FAILED_LOGINS)),
+        ("AUTH with something that is not base64", _code(login.UNDECODABLE)),
+        ("AUTH with another mechanism", _says(ehlo, b"AUTH CRAM-MD5")),
+        ("AUTH where it is not offered", _says(ehlo, b"AUTH PLAIN", may_log_in=False)),
+        ("MAIL or AUTH before EHLO", _says(b"MAIL FROM:<>")),
+        ("MAIL before AUTH", _says(ehlo, mail)),
+        ("RCPT before MAIL", _says(ehlo, "right", rcpt)),
+        ("DATA before RCPT", _says(ehlo, "right", mail, b"DATA")),
+        ("MAIL taken", _says(ehlo, "right", mail)),
+        ("a malformed sender", _says(ehlo, "right", b"MAIL FROM:<a b@a.example>")),
+        ("a malformed recipient", _says(ehlo, "right", mail, b"RCPT TO:<b@b..example>")),
+        ("an empty recipient", _says(ehlo, "right", mail, b"RCPT TO:<>")),
+        ("a source route", _says(ehlo, "right", mail, b"RCPT TO:<@a.example:b@b.example>")),
+        ("an address that is not ASCII", _says(ehlo, "right", mail, "RCPT TO:<ü@b.example>".encode())),
+        ("a parameter that is not known", _says(ehlo, "right", mail + b" RET=HDRS")),
+        ("a declared size above the limit", _says(ehlo, "right", mail + b" SIZE=%d" % (BIGGEST + 1))),
+        ("RCPT taken", _says(ehlo, "right", mail, rcpt)),
+        ("a recipient too many", _says(ehlo, "right", mail, rcpt, rcpt, rcpt)),
+        ("content above the limit", _says(ehlo, "right", mail, rcpt, b"DATA", ContentTooBig())),
+        (
+            f"content with {MAX_RECEIVED_FIELDS} `Received:` fields or more",
+            _says(ehlo, "right", mail, rcpt, b"DATA", circle),
+        ),
+        ("VRFY", _says(b"VRFY b")),
+        ("EXPN", _says(b"EXPN b")),
+        ("an unknown command", _says(b"HELLO")),
+        (f"the same, for the {MAX_UNKNOWN_COMMANDS}th time", _says(*[b"HELLO"] * MAX_UNKNOWN_COMMANDS)),
+        ("a control character in a command", _says(b"NOOP \0")),
+        ("a line that is too long", _says(LineTooLong())),
+        ("silence for `idle_s`", _code(IDLE)),
+        ("the router stops, and no transaction is under way", _code(SHUTTING_DOWN)),
+    ]
+    return _table(("when", "the client hears"), rows)
+
+
+_MAKERS: Mapping[str, Callable[[], str]] = {
+    "verdicts": verdicts,
+    "steps": steps,
+    "answers": answers,
+    "others": others,
+    "session": session,
+}
+
+
+def _reply(code: int) -> Reply:
+    return Reply(code=code, enhanced=f"{code // 100}.9.9", text=WORDS)
+
+
+def _heard(outcome: Outcome) -> str:
+    """A reply in words, when it is the downstream's; else as it is."""
+    heard, own = answer(outcome), outcome.reply
+    if isinstance(outcome, Delivered):
+        return f"`{heard} as ID`"
+    if heard == own:
+        return "the downstream's own reply"
+    if own and (heard.enhanced, heard.text) == (own.enhanced, own.text):
+        return f"the downstream's own reply, as {heard.code}"
+    return _code(heard)
+
+
+def _meaning(outcome: Outcome | None) -> str:
+    return "go on" if outcome is None else f"`{outcome.kind}`"
+
+
+def _then(outcome: Outcome, limits: Limits) -> str:
+    step = next_step([make_attempt(outcome)], 0, limits)
+    return "stop" if isinstance(step, Finish) else "ask again, with this attempt in the history"
+
+
+def _says(*events: bytes | str | Event, may_log_in: bool = True) -> str:
+    """The last reply to these command lines; `"right"` and `"wrong"` are logins that have ended."""
+    limits = {"max_message_bytes": BIGGEST, "max_recipients": 2}
+    settings = parse(config_text(settings=limits).encode(), Path("config.yaml")).settings
+    conversation = Conversation(lambda: settings, may_log_in=lambda: may_log_in)
+    answer: object = None
+    for event in events:
+        if isinstance(event, str):
+            answer = conversation.logged_in("user@example.com" if event == "right" else None)
+        else:
+            answer = conversation.on(CommandLine(event) if isinstance(event, bytes) else event)
+    assert isinstance(answer, Answer), answer
+    reply = answer.octets.decode("ascii").rstrip().replace(str(BIGGEST), "N")
+    return f"`{reply}`" + (", and the end" if answer.close else "")
+
+
+def _code(reply: Reply) -> str:
+    return f"`{reply}`" + (", and the end" if reply.code == SERVICE_CLOSING else "")
+
+
+def _only(cells: set[str]) -> str:
+    (cell,) = cells
+    return cell
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """Rows that differ in their first cell only become one."""
+    stages: dict[Row, list[str]] = {}
+    for stage, *cells in rows:
+        stages.setdefault(tuple(cells), []).append(stage)
+    return [(", ".join(names), *cells) for cells, names in stages.items()]
+
+
+def _table(head: Row, rows: Iterable[Row]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def main() -> None:
+    made = from_code()
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(
+        _TABLE.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[4]}", text), "utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
