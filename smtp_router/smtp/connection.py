@@ -16,7 +16,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.address import is_loopback
-from smtp_router.core.outcome import Deferred, InDoubt, Outcome, Stage
+from smtp_router.core.outcome import Deferred, InDoubt, Outcome, Rejected, Stage
 from smtp_router.core.reply import printable
 from smtp_router.smtp.tls import ClientContexts
 from smtp_router.smtp.verdict import verdict
@@ -30,6 +30,7 @@ HELO_CODES = frozenset({500, 501, 502, 504, 550})
 
 START_INPUT = 354
 QUIT_S = 5.0
+BLOCK_OCTETS = 64 * 1024
 
 
 class AttemptEnded(Exception):  # noqa: N818 - how an attempt's end travels up inside this room
@@ -158,7 +159,7 @@ class Connection:
     async def content(self, wire: bytes, deadline: float) -> Outcome:
         """Send the content and read the reply to its final dot: the one that decides.
 
-        Until the last octet has left this process, a failure is a plain one; after that it leaves the
+        Until the last octets have left this process, a failure is a plain one; after that it leaves the
         message in doubt.
 
         Args:
@@ -167,46 +168,36 @@ class Connection:
         """
         self.in_sync = False
         protocol = self._client.protocol
-        try:
-            if protocol is None:
-                raise ConnectionResetError
-            protocol.write(wire)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            return Deferred(stage=Stage.DATA, reason=_why(error))
-        # Nothing waits between writing and reading: aiosmtplib drops a reply that nobody awaits.
-        outcome = await self._final_reply(protocol, deadline)
-        self.in_sync = self._client.is_connected and outcome.reply is not None
-        return outcome
-
-    async def _final_reply(self, protocol: SMTPProtocol, deadline: float) -> Outcome:
-        loop = asyncio.get_running_loop()
+        if protocol is None:
+            return Deferred(stage=Stage.DATA, reason="the connection was lost")
+        # In this order: aiosmtplib drops a reply that nobody awaits.
+        reading = asyncio.ensure_future(protocol.read_response())
+        writing = asyncio.ensure_future(_write(protocol, wire))
         transport = _writing(protocol.transport)
-        end = min(loop.time() + self._timeouts.final_s, deadline)
-
-        def unsent() -> bool:
-            return transport is not None and transport.get_write_buffer_size() > 0
-
-        def stop_if_unsent() -> None:
-            if unsent():
-                timer.reschedule(loop.time())
-
+        out = False
         try:
-            async with asyncio.timeout_at(end) as timer:
-                # Content that the downstream does not even read is given up in time for the next one.
-                check = loop.call_at(self._until, stop_if_unsent)
-                try:
-                    code, text = await protocol.read_response()
-                finally:
-                    check.cancel()
+            async with asyncio.timeout_at(self._until):
+                await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            out = writing.done() and writing.exception() is None  # if it failed, so will the reading
+            end = min(asyncio.get_running_loop().time() + self._timeouts.final_s, deadline)
+            async with asyncio.timeout_at(end):
+                code, text = await reading
         except TimeoutError:
-            if unsent():
-                return Deferred(stage=Stage.DATA, reason="timed out while sending the content")
-            return InDoubt(reason="timed out")
-        except aiosmtplib.SMTPResponseException as error:
-            return InDoubt(reason=printable(f"unexpected reply: {error.message}"))
+            out = out and not (transport and transport.get_write_buffer_size())
+            why = "timed out"
         except (aiosmtplib.SMTPException, OSError) as error:
-            return InDoubt(reason=_why(error))
-        return verdict(Stage.FINAL, code, text) or InDoubt(reason="no verdict")
+            why = _why(error)
+        else:
+            outcome = verdict(Stage.FINAL, code, text)
+            if outcome is not None and (out or isinstance(outcome, Deferred | Rejected)):
+                self.in_sync = out and self._client.is_connected and outcome.reply is not None
+                return outcome
+            why = printable(f"unexpected reply: {code} {text}")
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+        return InDoubt(reason=why) if out else Deferred(stage=Stage.DATA, reason=why)
 
     async def quit(self) -> None:
         """Say good-bye (RFC 5321 4.1.1.10), briefly, and close."""
@@ -330,6 +321,20 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
         else:
             return peer
     raise last
+
+
+async def _write(protocol: SMTPProtocol, wire: bytes) -> None:
+    """Write content at the pace at which it is taken, and let others have their turns.
+
+    Raises:
+        SMTPException, OSError: the connection is lost.
+    """
+    for start in range(0, len(wire), BLOCK_OCTETS):
+        protocol.write(wire[start : start + BLOCK_OCTETS])
+        if start + BLOCK_OCTETS < len(wire):
+            # As the standard library's streams do it; there is no public way.
+            await protocol._drain_helper()  # noqa: SLF001
+            await asyncio.sleep(0)  # a TLS transport takes octets it cannot send, and tells a turn later
 
 
 def _writing(transport: asyncio.BaseTransport | None) -> asyncio.WriteTransport | None:
