@@ -1,0 +1,386 @@
+"""Routers to test against: the whole service in a thread, and `smtp-router serve` as a process.
+
+Rules:
+1. What a test waits for is an event (a log record, a reply, an exit), never a span of time.
+2. Leaving a `with` block stops the router in order, and finds no task left behind.
+3. Configurations are plain data, written as JSON: every JSON document is YAML.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+from smtp_router.config.load import load
+from smtp_router.service import Service
+from tests.rawclient import RawClient
+from tests.witness import Witness
+
+ROOT: Final = Path(__file__).parents[1]
+USER, PASSWORD = "app@app.example", "open sesame"
+WAIT_S: Final = 10.0
+
+Config = dict[str, Any]
+Entry = dict[str, Any]
+
+
+def downstream(witness: Witness, **more: object) -> Config:
+    """A witness, as the configuration has a downstream: named, and with its login if it wants one."""
+    config: Config = {"addr": witness.addr, "name": witness.name}
+    if witness.auth:
+        user, password = (part.decode() for part in witness.auth)
+        config |= {"user": user, "pass": password}
+    return config | more
+
+
+def user(*downstreams: Witness | Config, **more: object) -> Config:
+    """One user of the configuration; mail goes to the first downstream that works."""
+    listed = [downstream(one) if isinstance(one, Witness) else one for one in downstreams]
+    return {
+        "email": USER,
+        "password": PASSWORD,
+        "algorithm": "failover",
+        "downstreams": listed,
+    } | more
+
+
+def config(*users: Config, **more: object) -> Config:
+    """A whole configuration, on a free port."""
+    return {
+        "hostname": "router.example",
+        "listen": [{"addr": "127.0.0.1:0"}],
+        "drain_s": 5,
+        "users": list(users),
+    } | more
+
+
+def one_user(*downstreams: Witness | Config, **more: object) -> Config:
+    """A configuration with a single user."""
+    return config(user(*downstreams), **more)
+
+
+class Log:
+    """Log entries as they come: the event, its level and its fields."""
+
+    def __init__(self) -> None:
+        """Nothing is logged yet."""
+        self.entries: list[Entry] = []
+        self._changed = threading.Condition()
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry."""
+        with self._changed:
+            self.entries.append(entry)
+            self._changed.notify_all()
+
+    def find(self, event: str, **fields: object) -> list[Entry]:
+        """The entries so far of this event, with these fields."""
+        wanted = {"event": event} | fields
+        return [entry for entry in tuple(self.entries) if wanted.items() <= _plain(entry).items()]
+
+    def wait(self, event: str, *, times: int = 1, seconds: float = WAIT_S, **fields: object) -> Entry:
+        """Wait until such an entry has come (so many `times`); the last one of them."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: len(self.find(event, **fields)) >= times, timeout=seconds
+            )
+            assert found, f"no {event!r} {fields} x {times} within {seconds} s: {self.entries[-20:]}"
+        return self.find(event, **fields)[times - 1]
+
+
+def _plain(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if value.__hash__ is not None}
+
+
+class _Handler(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.DEBUG)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", {})
+        entry = {"event": record.getMessage(), "level": record.levelname.lower(), **fields}
+        if record.exc_info:
+            entry["exception"] = self.formatter and self.formatter.formatException(record.exc_info)
+        self._log.add(entry)
+
+
+class _Running:
+    """What both kinds of router have in common: a configuration file, a port, clients."""
+
+    def __init__(self, configuration: Config, folder: Path) -> None:
+        self.file = folder / "config.yaml"
+        self.configure(configuration)
+        self.log = Log()
+        self.port = 0
+
+    def configure(self, configuration: Config) -> None:
+        """Write the configuration, all at once, as a deployment would."""
+        self.configuration = configuration
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        fresh.replace(self.file)
+
+    def connect(self, *, timeout: float = WAIT_S, read_banner: bool = True) -> RawClient:
+        """A client that has said nothing yet."""
+        return RawClient("127.0.0.1", self.port, timeout, read_banner=read_banner)
+
+    def client(
+        self, user: str = USER, password: str = PASSWORD, *, timeout: float = WAIT_S
+    ) -> RawClient:
+        """A client that has logged in."""
+        client = self.connect(timeout=timeout)
+        try:
+            assert client.command(b"EHLO client.example").code == 250
+            assert client.login(user, password).code == 235
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+class Router(_Running):
+    """The whole service, on an event loop in a thread of its own."""
+
+    def __init__(
+        self,
+        configuration: Config,
+        folder: Path,
+        *,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        """Write the configuration; entering the context starts the router.
+
+        Raises:
+            ConfigError: (on entering) the configuration cannot be used.
+        """
+        super().__init__(configuration, folder)
+        self._loop_factory = loop_factory
+        self._thread = threading.Thread(target=self._main, name="router", daemon=True)
+        self._started: Future[tuple[Service, asyncio.AbstractEventLoop]] = Future()
+        self._ended: Future[None] = Future()
+        self._handler = _Handler(self.log)
+
+    def __enter__(self) -> Self:
+        self._handler.setFormatter(logging.Formatter())
+        logger = logging.getLogger("smtp_router")
+        self._level = logger.level
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(self._handler)
+        try:
+            self._thread.start()
+            service, self._loop = self._started.result(WAIT_S)
+            self._service = service
+            self.port = service.addresses[0].port
+        except BaseException:
+            self._stop_listening_to_the_log()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+            self.ended()
+        finally:
+            self._stop_listening_to_the_log()
+
+    def stop(self) -> None:
+        """Begin to drain; the second time, cut off."""
+        if not self._ended.done():
+            self._loop.call_soon_threadsafe(self._service.stop)
+
+    def reload(self) -> None:
+        """What SIGHUP does."""
+        self._loop.call_soon_threadsafe(self._service.reload)
+
+    def ended(self, seconds: float = 2 * WAIT_S) -> None:
+        """Wait until the router has stopped; raises what ended it."""
+        self._ended.result(seconds)
+        self._thread.join(WAIT_S)
+
+    def _stop_listening_to_the_log(self) -> None:
+        logger = logging.getLogger("smtp_router")
+        logger.removeHandler(self._handler)
+        logger.setLevel(self._level)
+
+    def _main(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            target = self._ended if self._started.done() else self._started
+            target.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _serve(self) -> None:
+        service = Service(load(self.file))
+        await service.start()
+        self._started.set_result((service, asyncio.get_running_loop()))
+        await service.run()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"left behind: {left}"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for a command of ours: the repository's own package is the one that runs."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+class Program:
+    """A command of ours as a process; all that it says is kept, line by line."""
+
+    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start `smtp-router` with these arguments."""
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "smtp_router", *arguments],
+            cwd=cwd,
+            env=environment(**(env or {})),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        assert self.process.stdout
+        assert self.process.stderr
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (self.process.stdout, self.process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.end()
+        finally:
+            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+                if stream:
+                    stream.close()
+
+    @property
+    def output(self) -> str:
+        """All that was said, on stdout and stderr."""
+        return "\n".join(tuple(self.lines))
+
+    def took(self, line: str) -> None:
+        """Take a line of its output; to be extended."""
+        self.lines.append(line)
+
+    def type(self, text: str) -> None:
+        """Type on its keyboard."""
+        assert self.process.stdin
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def wait_line(self, pattern: str, *, after: int = 0, seconds: float = WAIT_S) -> re.Match[str]:
+        """Wait for a line (of those from number `after`) in which this is found."""
+        with self._changed:
+
+            def found() -> re.Match[str] | None:
+                matches = (re.search(pattern, line) for line in self.lines[after:])
+                return next(filter(None, matches), None)
+
+            match = self._changed.wait_for(found, timeout=seconds)
+            assert match, f"no {pattern!r} within {seconds} s in:\n{self.output}"
+            return match
+
+    def ended(self, seconds: float = 2 * WAIT_S) -> int:
+        """Wait until it has ended and all its output is read; its exit code."""
+        code = self.process.wait(seconds)
+        for reader in self._readers:
+            reader.join(WAIT_S)
+        return code
+
+    def end(self) -> None:
+        """End it, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(WAIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.ended()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            with self._changed:
+                self.took(line.rstrip("\n"))
+                self._changed.notify_all()
+
+
+class Serve(_Running):
+    """`smtp-router serve` as a process; its log is read as JSON."""
+
+    def __init__(
+        self,
+        configuration: Config,
+        folder: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the configuration; entering the context starts the router."""
+        super().__init__(configuration, folder)
+        self._folder, self._arguments, self._env = folder, arguments, env
+
+    def __enter__(self) -> Self:
+        self.program = _LoggingProgram(
+            self.log,
+            *("serve", "--log-format", "json", "-c", str(self.file), *self._arguments),
+            cwd=self._folder,
+            env=self._env,
+        )
+        try:
+            self.port = int(self.program.wait_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        except BaseException:
+            self.program.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.__exit__()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.program.signal(number)
+
+    def ended(self, seconds: float = 2 * WAIT_S) -> int:
+        """Wait until it has ended; its exit code."""
+        return self.program.ended(seconds)
+
+
+class _LoggingProgram(Program):
+    def __init__(
+        self, log: Log, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._log = log
+        super().__init__(*arguments, cwd=cwd, env=env)
+
+    def took(self, line: str) -> None:
+        super().took(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        self._log.add(entry if isinstance(entry, dict) else {"event": line, "level": "none"})
