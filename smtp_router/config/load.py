@@ -122,9 +122,9 @@ def parse(
         settings: Settings | None = Settings.model_validate(root.plain())
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            problem = _explain(file, root, detail)
-            if problem.key not in broken and not _is_echo(root, detail):
-                problems.append(problem)
+            _, reached = root.at(tuple(detail["loc"]))
+            if key_path(reached) not in broken and not _is_echo(root, detail):
+                problems.append(_explain(file, root, detail))
         settings = None
     problems += _duplicates(file, root)
     if settings is not None and not problems:
