@@ -103,8 +103,8 @@ Address = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})$"}),
 ]
-Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=86_400)]
-Count = Annotated[int, BeforeValidator(_number), Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
+Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
 Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -181,7 +181,7 @@ def _offer_aliases(schema: dict[str, Any]) -> None:
         "description": "Another spelling of algorithm.",
     }
     schema["required"].remove("algorithm")
-    schema["anyOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
+    schema["oneOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
 
 
 class User(_Model):
