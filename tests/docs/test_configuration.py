@@ -1,0 +1,142 @@
+"""docs/configuration.md names every key there is, with its type and default, and no other."""
+
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from smtp_router.config import references, tree
+from smtp_router.config.load import ALIASES
+from smtp_router.config.secret import Secret
+from smtp_router.config.settings import (
+    Downstream,
+    HostPort,
+    Listener,
+    PluginUse,
+    Settings,
+    Timeouts,
+    User,
+)
+from tests.docs.pages import DOCS, sections, text_of, unquoted
+
+PAGE = DOCS / "configuration.md"
+
+MODELS: Mapping[type[BaseModel], str] = {
+    Settings: "The file",
+    Listener: "listen[]",
+    User: "users[]",
+    Downstream: "users[].downstreams[]",
+    Timeouts: "timeouts",
+    PluginUse: "users[].algorithm and users[].plugins[]",
+}
+
+DEFAULTS_IN_WORDS = {
+    "hostname": "this host's name",
+    "name": "the `addr`",
+    "tls_ca": "the system's",
+    "timeouts": "all defaults",
+}
+
+TYPES: Mapping[object, str] = {
+    str: "text",
+    Secret: "secret",
+    float: "seconds",
+    int: "whole number",
+    bool: "true or false",
+    Path: "path",
+    HostPort: "HOST:PORT",
+    Listener: "listener",
+    User: "user",
+    Downstream: "downstream",
+    PluginUse: "plugin",
+    Timeouts: "timeouts",
+}
+
+
+def test_every_model_of_the_settings_has_its_section() -> None:
+    assert set(models_in(Settings)) == set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_key_is_in_the_reference_with_its_type_and_default(model: type[BaseModel]) -> None:
+    rows = sections(PAGE)[MODELS[model]].rows
+    told = {unquoted(key): (without_links(kind), default) for key, kind, default, _ in rows}
+    there_are = {
+        field.alias or name: (type_in_words(field.annotation), default_in_words(name, field))
+        for name, field in model.model_fields.items()
+    }
+    assert told == there_are
+
+
+@pytest.mark.parametrize(("alias", "key"), ALIASES.items())
+def test_every_other_spelling_of_a_key_is_in_the_reference(alias: str, key: str) -> None:
+    assert f"`{alias}` is another spelling of `{key}`" in text_of(PAGE)
+
+
+def test_the_bounds_of_a_configuration_file_are_in_the_reference() -> None:
+    text = " ".join(sections(PAGE)["YAML"].text.split())
+    assert f"{tree.MAX_BYTES // 2**20} MiB" in text
+    assert f"{tree.MAX_DEPTH} levels" in text
+    assert f"{tree.MAX_VALUES:,} values" in text
+    assert f"{references.MAX_FILE_BYTES // 2**10} KiB" in sections(PAGE)["References"].text
+
+
+def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for part in parts_of(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from models_in(part)
+
+
+def parts_of(annotation: object) -> Iterator[object]:
+    yield annotation
+    for argument in typing.get_args(annotation):
+        yield from parts_of(argument)
+
+
+def type_in_words(annotation: object) -> str:
+    if annotation in TYPES:
+        return TYPES[annotation]
+    origin = typing.get_origin(annotation)
+    arguments = [argument for argument in typing.get_args(annotation) if argument is not NoneType]
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in {tuple, frozenset}:
+        return f"list of {type_in_words(arguments[0])}" + ("s" if origin is tuple else "")
+    if origin in {typing.Union, UnionType, typing.Annotated}:
+        return type_in_words(arguments[0])
+    assert origin is Mapping, annotation
+    return "mapping"
+
+
+def default_in_words(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "*required*"
+    if name in DEFAULTS_IN_WORDS:
+        return DEFAULTS_IN_WORDS[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return "none" if default is None else f"`{in_yaml(default)}`"
+
+
+def in_yaml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple() | frozenset():
+            return f"[{', '.join(map(in_yaml, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{key}: {in_yaml(one)}' for key, one in value.items())}}}"
+        case BaseModel():
+            return in_yaml({name: getattr(value, name) for name in type(value).model_fields})
+        case _:
+            return str(value)
+
+
+def without_links(cell: str) -> str:
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell)
