@@ -178,7 +178,7 @@ Send a mail:
         --from me@example.com --to you@example.com
 
   printf {mail} | \\
-  curl -sS smtp://{addr} -u {LOGIN}:{PASSWORD} \\
+  curl -sS --crlf smtp://{addr} -u {LOGIN}:{PASSWORD} \\
        --mail-from me@example.com --mail-rcpt you@example.com -T -
 
 Change where mail goes: edit ./{ALGORITHM} ({which}); the next mail goes by it.
