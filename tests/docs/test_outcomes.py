@@ -3,6 +3,7 @@
 import pytest
 
 from smtp_router import Stage
+from smtp_router.smtp.connection import BLOCK_OCTETS
 from tests.docs import tables
 from tests.docs.pages import sections, text_of
 
@@ -17,3 +18,7 @@ def test_the_tables_of_outcomes_are_what_the_code_does(name: str) -> None:
 def test_every_stage_is_on_the_page_of_outcomes_in_order() -> None:
     stages = " · ".join(f"`{stage}`" for stage in Stage)
     assert stages in sections(tables.PAGE)["Stages"].text
+
+
+def test_the_size_of_a_block_is_on_the_page_of_outcomes() -> None:
+    assert f"blocks of {BLOCK_OCTETS // 1024} KiB" in text_of(tables.PAGE)
