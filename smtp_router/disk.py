@@ -13,14 +13,16 @@ import pwd
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _RACY_S = 2.0
 """The coarsest time stamps of file systems in use are two seconds apart (FAT)."""
 
 _MAX_LINKS = 40  # as Linux has it
 
-_Signature = tuple[int, int, int, int, int]
+_Signature = tuple[int, ...]
 
 
 class Watch:
@@ -32,6 +34,7 @@ class Watch:
         self._signature: _Signature | None = None
         self._settled = False
         self._digest: str | None = None
+        self._max_bytes = -1
 
     @property
     def digest(self) -> str:
@@ -51,6 +54,7 @@ class Watch:
         """
         self._digest = None
         self._signature, self._settled = None, False
+        self._max_bytes = max_bytes
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
             self._remember(status)
@@ -60,16 +64,14 @@ class Watch:
                 except UntrustedFileError:
                     self._settled = True  # look again when its mode changes, not before
                     raise
-            content = file.read(max_bytes + 1 if max_bytes >= 0 else -1)
+            content = self._contents(file)
         self._digest = hashlib.sha256(content).hexdigest()
         return content
 
     def look(self) -> None:
         """Take the contents as they are for known, without using them."""
-        try:
-            self.read()
-        except OSError:
-            self._digest = None
+        with suppress(OSError):
+            self.read(max_bytes=self._max_bytes)
 
     def changed(self) -> bool:
         """Whether the contents differ from what `read` last returned; it stays so until it reads again.
@@ -83,13 +85,17 @@ class Watch:
         if self._settled and _signature(status) == self._signature:
             return False
         try:
-            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            with self.path.open("rb") as file:
+                digest = hashlib.sha256(self._contents(file)).hexdigest()
         except OSError:
             digest = None
         if digest != self._digest:
             return True
         self._remember(status)
         return False
+
+    def _contents(self, file: BinaryIO) -> bytes:
+        return file.read(self._max_bytes + 1 if self._max_bytes >= 0 else -1)
 
     def _remember(self, status: os.stat_result) -> None:
         self._signature = _signature(status)
@@ -185,4 +191,6 @@ def _is_private_group(status: os.stat_result) -> bool:
 
 
 def _signature(status: os.stat_result) -> _Signature:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    rights = (status.st_mode, status.st_uid, status.st_gid)  # within one tick they may change, too
+    return (status.st_dev, status.st_ino, status.st_size, *times, *rights)
