@@ -148,7 +148,8 @@ def make(name: str, target: Target, options: Mapping[str, object]) -> object:
         # Its own words are for its users: constructors validate by raising these.
         raise PluginError(name, f"refuses its options: {error}", key="options") from error
     except BaseException as error:
-        raise PluginError(name, "failed when it was made") from error
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(name, f"failed when it was made: {what}") from error
 
 
 class Validator:
