@@ -1,8 +1,8 @@
 """Failover: the first downstream that works, in the order of the configuration.
 
 The router asks again after each attempt that failed, and offers only the downstreams that it has
-not yet tried for this message; healthy ones, unless none is. So the first one offered is the first
-one that works, and it is the first of the configuration again as soon as that one is back.
+not yet tried for this message. So the first one offered that works gets it, and that is the first of
+the configuration again as soon as that one is back.
 """
 
 from collections.abc import Sequence
