@@ -106,8 +106,11 @@ class Chains:
             chosen = await call((message, downstreams, attempts), self.timeout_s, until)
             if chosen is None:
                 continue
-            if isinstance(chosen, Downstream) and chosen.name in map(_name, downstreams):
-                return chosen
+            if isinstance(chosen, Downstream):
+                # As it is offered now: a plugin may have kept it from an earlier call.
+                for downstream in downstreams:
+                    if downstream.name == chosen.name:
+                        return downstream
             what = chosen.name if isinstance(chosen, Downstream) else f"a {type(chosen).__name__}"
             offered = ", ".join(map(_name, downstreams))
             message_text = f"{call.hook} returned {what}, which was not offered (offered: {offered})"
@@ -156,15 +159,18 @@ def _check_changed(call: HookCall, before: Message, after: Message) -> None:
         PluginError: an address that is none, no recipient, or content that is not octets.
     """
     problem = ""
-    content: object = after.content  # typed as bytes, which binds no plugin
+    content: object = after.content  # typed, which binds no plugin
+    recipients: object = after.rcpt_tos
     if not isinstance(content, bytes):
         problem = f"content of type {type(content).__name__}, not bytes"
-    elif not after.rcpt_tos:
+    elif not isinstance(recipients, tuple):
+        problem = f"rcpt_tos of type {type(recipients).__name__}, not a tuple"
+    elif not recipients:
         problem = "no recipient"
-    if after.mail_from != before.mail_from and not _is_address(after.mail_from):
+    elif after.mail_from != before.mail_from and not _is_address(after.mail_from):
         problem = "a malformed mail_from"
-    if after.rcpt_tos != before.rcpt_tos and not all(
-        address and _is_address(address) for address in after.rcpt_tos
+    elif recipients != before.rcpt_tos and not all(
+        address and _is_address(address) for address in recipients
     ):
         problem = "a malformed recipient"
     if problem:
