@@ -167,7 +167,7 @@ class Validator:
         """The hooks of a plugin object.
 
         Raises:
-                PluginError: an unknown argument, or a marker's option that has no meaning here.
+            PluginError: an unknown argument, or a marker's option that has no meaning here.
         """
         try:
             self._manager.register(plugin, name)
