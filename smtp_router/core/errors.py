@@ -67,12 +67,12 @@ class PluginError(SmtpRouterError):
             key: the key below the plugin's own in the configuration, as in `options.weight`.
         """
         self.plugin = plugin
-        self.message = message
+        self.message = " ".join(message.split())  # one line, whatever an exception's text is like
         self.file = file
         self.line = line
         self.key = key
         where = f" ({file}:{line})" if file and line else ""
-        super().__init__(f"{plugin}: {message}{where}")
+        super().__init__(f"{plugin}: {self.message}{where}")
 
 
 class Refusal(SmtpRouterError):  # noqa: N818 - a decision, not an error

@@ -123,7 +123,9 @@ def hook_names(target: Target) -> tuple[str, ...]:
     """The names under which a module or class has marked functions, in the order of the hooks."""
     marked = set()
     for key in dir(target):
-        options = getattr(inspect.getattr_static(target, key, None), f"{spec.PROJECT}_impl", None)
+        value = inspect.getattr_static(target, key, None)
+        function = getattr(value, "__func__", value)  # behind @staticmethod and @classmethod
+        options = getattr(function, f"{spec.PROJECT}_impl", None)
         if isinstance(options, dict):
             marked.add(options.get("specname") or key)
     return tuple(hook for hook in HOOKS if hook in marked) + tuple(sorted(marked - set(HOOKS)))
@@ -146,7 +148,8 @@ def make(name: str, target: Target, options: Mapping[str, object]) -> object:
         return target(**options)
     except (ValueError, TypeError) as error:
         # Its own words are for its users: constructors validate by raising these.
-        raise PluginError(name, f"refuses its options: {error}", key="options") from error
+        key = "options" if options else ""
+        raise PluginError(name, f"refuses its options: {error}", key=key) from error
     except BaseException as error:
         what = f"{type(error).__name__}: {error}"
         raise PluginError(name, f"failed when it was made: {what}") from error
@@ -171,16 +174,22 @@ class Validator:
         """
         try:
             self._manager.register(plugin, name)
-            return tuple(
+            calls = tuple(
                 _hook_call(name, hook, impl)
                 for hook in HOOKS
                 for impl in getattr(self._manager.hook, hook).get_hookimpls()
             )
         except pluggy.PluginValidationError as error:
-            raise PluginError(name, " ".join(str(error).split())) from error
+            raise PluginError(name, str(error)) from error
         finally:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
+        found = {call.hook for call in calls}
+        for hook in hook_names(plugin if isinstance(plugin, ModuleType) else type(plugin)):
+            if hook not in found:
+                message = f"{hook} is marked, but is no function: put @hookimpl on a def"
+                raise PluginError(name, message)
+        return calls
 
 
 def _hook_call(name: str, hook: str, impl: pluggy.HookImpl) -> HookCall:

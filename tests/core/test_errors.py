@@ -32,6 +32,7 @@ def test_a_config_error_carries_every_problem() -> None:
         (PluginError("stamp", "broke"), "stamp: broke"),
         (PluginError("stamp", "broke", file="/s.py", line=3), "stamp: broke (/s.py:3)"),
         (PluginError("stamp", "broke", file="/s.py"), "stamp: broke"),
+        (PluginError("stamp", "raised:\r\n  a line"), "stamp: raised: a line"),
     ],
 )
 def test_a_plugin_error_names_the_plugin(error: PluginError, text: str) -> None:
