@@ -100,8 +100,9 @@ def _load_module(name: str, path: Path, source: bytes, digest: str) -> ModuleTyp
     except SyntaxError as error:
         message = f"syntax error: {error.msg}"
         raise PluginError(name, message, file=str(path), line=error.lineno or 1) from error
-    except ValueError as error:  # a NUL byte
-        raise PluginError(name, f"does not compile: {error}", file=str(path), line=1) from error
+    except Exception as error:  # a NUL byte, nesting that is too deep
+        message = f"does not compile: {type(error).__name__}: {error}"
+        raise PluginError(name, message, file=str(path), line=1) from error
     sys.modules[module.__name__] = module
     try:
         exec(code, module.__dict__)  # noqa: S102 - this is what loading a plugin means
