@@ -61,7 +61,7 @@ class ClientSession(SMTP):
         self._wire = Wire()
         self._conversation = Conversation(lambda: site.settings, may_log_in=self._may_log_in)
         self._peer = ("", 0)
-        self._task: asyncio.Task[None] | None = None
+        self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
         self._cancelled = False
         self._challenged = False
         self._draining = False
@@ -87,7 +87,7 @@ class ClientSession(SMTP):
         """Octets have come."""
         self._last_heard = self.loop.time()
         self._wire.feed(data)
-        if self._task is None:
+        if self._work is None:
             self._advance()
             return
         self._answer_challenge()
@@ -129,17 +129,17 @@ class ClientSession(SMTP):
 
     def abort(self) -> None:
         """Close now, whatever is under way."""
-        if self._task is not None:
+        if self._work is not None:
             self._cancelled = True
-            self._task.cancel()
-            self._task.cancel()
+            self._work.cancel()
+            self._work.cancel()
         if self.transport is not None:
             self.transport.abort()
 
     def _timeout_cb(self) -> None:
         """aiosmtpd's timer: only silence that is the client's turn to break counts."""
         silent_s = self.loop.time() - self._last_heard
-        if self._task is not None and not self._challenged:
+        if self._work is not None and not self._challenged:
             self._reset_timeout()
         elif silent_s < self._timeout_duration:
             self._reset_timeout(self._timeout_duration - silent_s)
@@ -148,18 +148,18 @@ class ClientSession(SMTP):
 
     def _cancel_task(self) -> None:
         """Once: a second cancellation would end a delivery whose final dot is out."""
-        if self._task is not None and not self._cancelled:
+        if self._work is not None and not self._cancelled:
             self._cancelled = True
-            self._task.cancel()
+            self._work.cancel()
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._task is None and self.transport is None:
+        if self._work is None and self.transport is None:
             self._sessions.discard(self)
             self._gone.set()
 
     def _part_if_idle(self) -> None:
-        busy = self._task is not None or self._conversation.in_transaction
+        busy = self._work is not None or self._conversation.in_transaction
         if self._draining and not busy and not self._closing:
             self._say_good_bye(SHUTTING_DOWN)
 
@@ -185,7 +185,7 @@ class ClientSession(SMTP):
     def _advance(self) -> None:
         """Answer all that is complete; the replies of one segment go out in one write."""
         answers: list[bytes] = []
-        while self._task is None and not self._closing:
+        while self._work is None and not self._closing:
             event = self._wire.next_event()
             if event is None:
                 break
@@ -213,7 +213,7 @@ class ClientSession(SMTP):
 
     def _start(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         """Run what takes time; nothing else of the session is answered until it is done."""
-        self._task = self.loop.create_task(self._run(work))
+        self._work = self.loop.create_task(self._run(work))
 
     async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         try:
@@ -223,7 +223,7 @@ class ClientSession(SMTP):
             self._closing = True
         except Exception as error:  # noqa: BLE001 - as above
             result = self._fault(error)
-        self._task = None
+        self._work = None
         self._challenged = False
         self._last_heard = self.loop.time()
         self._leave()
