@@ -295,6 +295,14 @@ def test_a_dataclass_is_made_with_its_options() -> None:
     assert make("mine", Data, {"weight": 3}) == Data(weight=3)
 
 
+def test_a_class_that_says_nothing_about_its_options_is_given_them() -> None:
+    class Table(dict[str, object]):
+        @hookimpl
+        def before_send(self) -> None: ...
+
+    assert make("mine", Table, {"a": 1}) == {"a": 1}
+
+
 def test_each_call_makes_another_one() -> None:
     assert make("mine", Plain, {}) is not make("mine", Plain, {})
 

@@ -1,0 +1,99 @@
+"""A router whose outside is scripted: real configuration, real plugin files, no sockets and no time."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from smtp_router import Reply
+from smtp_router.config.load import load
+from smtp_router.hooks.registry import Registry
+from smtp_router.routing.epoch import Route
+from smtp_router.routing.reload import LiveEpochs
+from smtp_router.routing.router import Router
+from tests.support import USER, ScriptedSender, Step, VirtualClock, config_text, make_message
+
+FIRST = """\
+from smtp_router import hookimpl
+
+@hookimpl
+def select_downstream(downstreams):
+    return downstreams[0]
+"""
+"""The algorithm that takes the first that is left."""
+
+
+class Bench:
+    """One router in a folder.
+
+    Args:
+        folder: where `config.yaml` and the plugin files are.
+        files: plugins' sources by name; `algorithm.py` is `FIRST` unless it is given, and the others are
+            `plugins`, in this order, unless the configuration says something else.
+        script: what the sender does, as for `ScriptedSender`.
+        takes_s: how long it takes to do so.
+        config: what the file says, as for `config_text`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Mapping[str, str] | None = None,
+        *,
+        script: Mapping[str, Step | Iterable[Step]] | None = None,
+        takes_s: float | Mapping[str, float] = 0.0,
+        **config: Any,  # noqa: ANN401 - as for config_text
+    ) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        files = {"algorithm.py": FIRST, **(files or {})}
+        for name, source in files.items():
+            self.write(name, source)
+        others = [f"./{name}" for name in files if name != "algorithm.py"]
+        self.write("config.yaml", config_text(**{"plugins": others, **config}))
+        self.clock = VirtualClock()
+        self.sender = ScriptedSender(script, self.clock, takes_s)
+        self.epochs = LiveEpochs(load(self.config), Registry())
+        self.router = Router(self.epochs, self.sender, self.clock)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file that only we may write."""
+        path = self.folder / name
+        path.write_text(dedent(text))
+        path.chmod(0o644)
+        return path
+
+    async def route(self, **changes: Any) -> Reply:  # noqa: ANN401 - any field of a message
+        return await self.router.route(make_message(**changes))
+
+    @property
+    def user(self) -> Route:
+        """The route of `USER` in the epoch at work."""
+        return self.epochs.current.routes[USER]
+
+    def globals_of(self, name: str) -> dict[str, Any]:
+        """What stands in the module of a plugin of `USER`; a test may put something there."""
+        function: Any = next(
+            plugin.calls[0].function for plugin in self.user.plugins if plugin.name == f"./{name}"
+        )
+        found: dict[str, Any] = function.__globals__
+        return found
+
+    def seen(self, name: str) -> list[Any]:
+        """What a plugin of `USER` has put into its list `SEEN`."""
+        seen = self.globals_of(name)["SEEN"]
+        assert isinstance(seen, list)
+        return seen
+
+
+def records(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """The fields of all log records with this message."""
+    return [vars(record).get("fields", {}) for record in caplog.records if record.getMessage() == event]
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The messages of all log records that are errors."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
