@@ -41,6 +41,10 @@ SERVICE_CLOSING = 421
 """The downstream closes *its* channel (RFC 5321 3.8); passed on, it would claim that we close ours."""
 
 
+CLOCK_TOLERANCE_S = 0.01
+"""An attempt that used up its time may end a timer's tick early; it is late all the same."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How far the router goes for one message.
@@ -93,9 +97,11 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
         if isinstance(last, Delivered) or last.kind not in limits.failover_on:
             return Finish(reply=_last_word(attempts))
     untried = limits.downstreams - len(attempts)
+    late = now >= limits.deadline - CLOCK_TOLERANCE_S
     if untried <= 0:
-        return Finish(reply=give_up(attempts))
-    if now >= limits.deadline:
+        reply = give_up(attempts)
+        return Finish(reply=TOO_LATE if late and reply == UNREACHABLE else reply)
+    if late:
         return Finish(reply=TOO_LATE)
     return Try(until=now + (limits.deadline - now) / untried)
 

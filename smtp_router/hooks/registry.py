@@ -3,6 +3,7 @@
 Installed does not mean active: only what a configuration names is imported.
 """
 
+import difflib
 import importlib
 import importlib.metadata
 import logging
@@ -160,6 +161,9 @@ class Registry:
 
     def _not_installed(self, name: str) -> str:
         have = ", ".join(sorted(self._installed())) or "none"
+        near = difflib.get_close_matches(name, self._installed(), 1)
+        if near:  # a misspelt name is nothing to install: somebody else may have put that there
+            return f"is not installed (installed: {have}); did you mean {near[0]}?"
         package = f"smtp-router-{name.replace('_', '-')}"
         return (
             f"is not installed (installed: {have}); try: pip install {package}; "

@@ -70,6 +70,7 @@ class LiveEpochs:
 
     async def _swap(self, *, read: bool) -> None:
         """Build the next epoch in a thread, and put it in place if it can be used."""
+        before = self.current.settings
         try:
             self.current = await asyncio.to_thread(self._next, read=read)
         except ConfigError as error:
@@ -80,6 +81,8 @@ class LiveEpochs:
                 )
         else:
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
+            if self.current.settings.listen != before.listen:
+                log.warning("listen has changed, which takes a restart")
 
     def _next(self, *, read: bool) -> Epoch:
         if read:

@@ -10,8 +10,9 @@ Result = TypeVar("Result")
 async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
     """Wait for this work's result, also if cancelled meanwhile.
 
-    The first cancellation (a client is gone) is taken note of by nobody: what can no longer be undone
-    has to be known and told. Only a second one (the router is being stopped for good) ends the work.
+    The first cancellation (a client is gone) does not end the work: what can no longer be undone has to
+    be known and told. It counts again from the caller's next wait on, so that nothing new is begun for a
+    client that is gone. Only a second one (the router is being stopped for good) ends the work.
 
     Raises:
         asyncio.CancelledError: cancelled twice.
@@ -25,4 +26,7 @@ async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
             task.cancel()
             raise
         current.uncancel()
-    return await task
+    try:
+        return await task
+    finally:
+        current.cancel()

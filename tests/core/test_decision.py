@@ -16,6 +16,7 @@ from smtp_router import (
     Stage,
 )
 from smtp_router.core.decision import (
+    CLOCK_TOLERANCE_S,
     IN_DOUBT,
     OUR_FAULT,
     SESSION_REPLIES,
@@ -246,7 +247,7 @@ def test_at_the_deadline_no_other_is_tried() -> None:
     assert reply([], now=DEADLINE) == TOO_LATE
     assert reply([deferred("450 4.2.1 busy")], now=DEADLINE) == TOO_LATE
     assert reply([deferred("450 4.2.1 busy")], now=DEADLINE + 1) == TOO_LATE
-    assert isinstance(step([deferred()], now=DEADLINE - 0.001), Try)
+    assert isinstance(step([deferred()], now=DEADLINE - 0.1), Try)
 
 
 @pytest.mark.parametrize("outcome", [delivered(), rejected(), in_doubt()], ids=str)
@@ -256,6 +257,13 @@ def test_an_outcome_that_ends_it_counts_after_the_deadline_too(outcome: Outcome)
 
 def test_when_all_were_tried_their_reply_is_the_answer_after_the_deadline_too() -> None:
     assert reply([deferred("450 4.2.1 a")], downstreams=1, now=DEADLINE + 1) == make_reply("450 4.2.1 a")
+
+
+def test_when_time_ran_out_on_the_last_of_them_that_is_the_answer() -> None:
+    silent = Deferred(stage=Stage.RCPT, reason="timed out")
+    assert reply([silent], downstreams=1, now=DEADLINE) == TOO_LATE
+    assert reply([silent], downstreams=1, now=DEADLINE - CLOCK_TOLERANCE_S) == TOO_LATE
+    assert reply([silent], downstreams=1, now=DEADLINE - 1) == UNREACHABLE
 
 
 @pytest.mark.parametrize(

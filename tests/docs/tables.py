@@ -148,7 +148,10 @@ def others() -> str:
         ("when", "the client hears"),
         [
             ("nothing is left to try, and no reply was transient", _code(UNREACHABLE)),
-            ("the deadline is reached with something left to try", _code(TOO_LATE)),
+            (
+                "time runs out with a downstream left to try, or the last one silent",
+                _code(TOO_LATE),
+            ),
             ("a plugin failed, or the router itself", _code(OUR_FAULT)),
             ("the user was taken out of the configuration during the session", _code(UNKNOWN_USER)),
         ],

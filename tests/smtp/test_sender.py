@@ -258,15 +258,22 @@ async def test_cancelled_behind_the_dot_the_outcome_is_waited_for(sending: Sendi
         released.wait(5)
         return NORMAL
 
+    outcomes: list[Outcome] = []
+
+    async def send() -> None:
+        outcomes.append(await sending.to(witness))
+
     with Witness({"final": wait}) as witness:
-        sent = asyncio.create_task(sending.to(witness))
+        sent = asyncio.create_task(send())
         await asyncio.to_thread(reached.wait, 5)
         sent.cancel()
         done, _ = await asyncio.wait({sent}, timeout=0.1)
         assert not done
         released.set()
-        assert isinstance(await sent, Delivered)
+        await asyncio.wait({sent}, timeout=5)
+        assert isinstance(outcomes[0], Delivered)
         assert len(witness.deliveries) == 1
+        assert sent.cancelled()  # the cancellation counts from the next wait on
 
 
 async def test_cancelled_twice_behind_the_dot_it_is_in_doubt(sending: Sending) -> None:
