@@ -126,10 +126,13 @@ class _Running:
         self.port = 0
 
     def configure(self, configuration: Config) -> None:
-        """Write the configuration, all at once, as a deployment would."""
-        self.configuration = configuration
+        """Write the configuration."""
+        self.write(json.dumps(configuration, indent=1).encode())
+
+    def write(self, text: bytes) -> None:
+        """Write the configuration's file, all at once, as a deployment would."""
         fresh = self.file.with_suffix(".new")
-        fresh.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        fresh.write_bytes(text)
         fresh.replace(self.file)
 
     def connect(self, *, timeout: float = WAIT_S, read_banner: bool = True) -> RawClient:
