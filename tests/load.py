@@ -22,11 +22,12 @@ class Load:
     """Clients, each in a thread, that send one message after the other."""
 
     def __init__(self, connect: Callable[[], RawClient], *, clients: int) -> None:
-        """Take how a client that has logged in is made; entering the context starts them."""
+        """Take how a client that has logged in is made; entering the context starts them all."""
         self.sent: set[bytes] = set()
         self.replies: dict[bytes, RawReply] = {}
         self.good_byes: list[RawReply] = []
         self.errors: list[Exception] = []
+        self._begun = 0
         self._connect = connect
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -38,6 +39,8 @@ class Load:
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._begun == len(self._threads), 20)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,6 +80,10 @@ class Load:
         except Exception as error:  # noqa: BLE001 - the test looks at them
             self.errors.append(error)
             return
+        finally:
+            with self._changed:
+                self._begun += 1
+                self._changed.notify_all()
         with client:
             for count in range(1_000_000):
                 if self._stopping.is_set():
