@@ -336,7 +336,8 @@ def test_a_changed_file_makes_new_instances_for_all_that_name_it(folder: Path) -
     write(folder / "algorithm.py", COUNTING + "# edited\n")
     assert all(route.is_stale() for route in first.routes.values())
     second = built(folder, text, registry, first)
-    assert not any(route.is_stale() for route in first.routes.values())
+    assert all(route.is_stale() for route in first.routes.values())
+    assert not any(route.is_stale() for route in second.routes.values())
     for user in "ab":
         assert instance(second, user) is not instance(first, user)
 
