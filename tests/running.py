@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -244,12 +245,21 @@ def environment(**more: str) -> dict[str, str]:
 class Program:
     """A command of ours as a process; all that it says is kept, line by line."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start `smtp-router` with these arguments."""
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        redirect: str = "",
+    ) -> None:
+        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
         self.lines: list[str] = []
         self._changed = threading.Condition()
+        program = [sys.executable, "-m", "smtp_router", *arguments]
+        if redirect:
+            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "smtp_router", *arguments],
+            program,
             cwd=cwd,
             env=environment(**(env or {})),
             stdin=subprocess.PIPE,
