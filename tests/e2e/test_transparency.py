@@ -4,6 +4,7 @@ import asyncio
 import base64
 import itertools
 import re
+import socket
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rawclient import RawClient
-from tests.running import Router, one_user
+from tests.running import PASSWORD, USER, Router, one_user
 from tests.witness import Delivery, Witness
 
 A, B = b"a@a.example", b"b@b.example"
@@ -217,6 +218,20 @@ def test_helo_is_smtp_in_received(tmp_path: Path) -> None:
         assert c.command(b"HELO client.example").code == 250
         assert c.transaction(A, [B], HELLO).code == 250
         assert b" with SMTP id " in witness.deliveries[0].content
+
+
+def test_a_client_over_ipv6_is_named_so(tmp_path: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with Witness() as witness:
+        listening = one_user(witness, listen=[{"addr": "[::1]:0"}])
+        with Router(listening, tmp_path) as router, RawClient("::1", router.port) as client:
+            assert client.command(b"EHLO client.example").code == 250
+            assert client.login(USER, PASSWORD).code == 235
+            assert client.transaction(A, [B], HELLO).code == 250
+        assert router.log.find(f"listening on [::1]:{router.port}")
+        content = witness.deliveries[0].content
+    assert content.startswith(b"Received: from client.example ([IPv6:::1])\r\n")
 
 
 @pytest.mark.parametrize(("fields", "code", "enhanced"), [(99, 250, "2.0.0"), (100, 554, "5.4.6")])
