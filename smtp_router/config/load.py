@@ -167,16 +167,25 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
+    for place, node in _file_nodes(root):
+        if not isinstance(node.value, str):
+            continue
+        path = file.parent / node.value
+        node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
+        if not path.is_file():
+            yield _problem(file, root, place, "is no file: give the path of a PEM file")
+
+
+def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
+    """The keys that hold a path, where they are given."""
+    for index, listener in _items(root, "listen"):
+        for key in ("tls_cert", "tls_key"):
+            if node := _child(listener, key):
+                yield ("listen", index, key), node
     for index, user in _items(root, "users"):
         for position, downstream in _items(user, "downstreams"):
-            node = _child(downstream, "tls_ca")
-            if node is None or not isinstance(node.value, str):
-                continue
-            path = file.parent / node.value
-            node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
-            if not path.is_file():
-                key = ("users", index, "downstreams", position, "tls_ca")
-                yield _problem(file, root, key, "is no file: give a file of CA certificates (PEM)")
+            if node := _child(downstream, "tls_ca"):
+                yield ("users", index, "downstreams", position, "tls_ca"), node
 
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:

@@ -225,6 +225,32 @@ class Listener(_Model):
     """An address that clients connect to."""
 
     addr: Address = Field(description="HOST:PORT to listen on; port 0 picks a free one.")
+    tls: Literal["none", "starttls", "implicit"] = Field(
+        default="none", description="starttls: offered; implicit: from the first byte (RFC 8314)."
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="The certificate and its chain (PEM); taken up anew when it changes."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Its private key (PEM). Default: in tls_cert."
+    )
+    require_tls: bool = Field(
+        default=False, description="With starttls: refuse logins and mail in clear text."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """See that TLS and its certificate come together."""
+        if (self.tls == "none") != (self.tls_cert is None):
+            message = "tls and tls_cert go together: add the one that is missing"
+            raise ValueError(message)
+        if self.tls_cert is None and self.tls_key is not None:
+            message = "tls_key without tls_cert: add the certificate"
+            raise ValueError(message)
+        if self.require_tls and self.tls == "none":
+            message = "require_tls needs tls: starttls or tls: implicit"
+            raise ValueError(message)
+        return self
 
 
 class Timeouts(_Model):
