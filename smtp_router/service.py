@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import HostPort, Settings
+from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
-from smtp_router.smtp.listener import Listener
+from smtp_router.smtp.listener import Listener, certificate_problems
 from smtp_router.smtp.sender import SmtpSender
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,10 @@ class Service:
             loaded: the configuration.
 
         Raises:
-            ConfigError: a plugin cannot be used.
+            ConfigError: a plugin or a certificate cannot be used.
         """
+        if problems := certificate_problems(loaded):
+            raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
         self._router = Router(self._epochs, self._sender, MonotonicClock())
@@ -110,6 +113,8 @@ class Service:
                     await self._epochs.reload()
                 else:
                     await self._epochs.poll()
+                for listener in self._listeners:
+                    listener.refresh()
             except Exception:
                 log.exception("looking for changed files failed")
 

@@ -1,17 +1,20 @@
 """What a client says and what it hears: the state of one session, without any I/O.
 
-    on(event) → Answer | LogIn | Submit
+    on(event) → Answer | StartTls | LogIn | Submit
 
 | verb | before EHLO | before AUTH | logged in | inside a transaction |
 |---|---|---|---|---|
 | EHLO, HELO | yes | yes | yes | yes, ends the transaction |
+| STARTTLS | yes, once; forgets all that was said | the same | the same | the same |
 | AUTH | 503 | yes, once | 503 | 503 |
 | MAIL | 503 | 530 | yes | 503 |
 | RCPT | 503 | 503 | 503 | yes |
 | DATA | 503 | 503 | 503 | yes, after RCPT |
 | RSET, NOOP, VRFY, EXPN, HELP, QUIT | yes | yes | yes | yes |
 
-Source: RFC 5321 4.1.4, RFC 4954 4.
+With `require_tls`, AUTH and MAIL are 530 until STARTTLS.
+
+Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 """
 
 from collections.abc import Callable
@@ -20,7 +23,7 @@ from dataclasses import dataclass, field
 from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.headers import count_fields
-from smtp_router.core.message import NO_PARAMETERS, Parameters
+from smtp_router.core.message import NO_PARAMETERS, TLS, Parameters
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.commands import (
@@ -65,6 +68,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """Agree, and tell `started_tls` when the handshake is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogIn:
     """Take the client through this mechanism, and tell `logged_in` how it went."""
 
@@ -83,7 +91,7 @@ class Submit:
     content: bytes = field(repr=False)
 
 
-Step = Answer | LogIn | Submit
+Step = Answer | StartTls | LogIn | Submit
 
 
 @dataclass(slots=True)
@@ -99,15 +107,30 @@ class _Transaction:
 class Conversation:
     """The state of one session."""
 
-    def __init__(self, settings: Callable[[], Settings], *, may_log_in: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        local: bool,
+        tls: TLS | None = None,
+        offer_starttls: bool = False,
+        require_tls: bool = False,
+    ) -> None:
         """Nothing is said yet.
 
         Args:
             settings: the settings that count now.
-            may_log_in: whether this connection is safe enough for a password.
+            local: whether the client is on this machine.
+            tls: how the connection is encrypted from the start.
+            offer_starttls: whether it can be encrypted later.
+            require_tls: whether it has to be, before AUTH and MAIL.
         """
         self._settings = settings
-        self._may_log_in = may_log_in
+        self._local = local
+        self._offer_starttls = offer_starttls
+        self._require_tls = require_tls
+        self.tls = tls
+        """How the connection is encrypted; `None` in clear text."""
         self.ehlo = ""
         """The name the client gave; empty before EHLO or HELO."""
         self.esmtp = False
@@ -120,6 +143,7 @@ class Conversation:
         self._verbs: dict[str, Callable[[bytes], Reply | Step]] = {
             "EHLO": self._ehlo,
             "HELO": self._helo,
+            "STARTTLS": self._starttls,
             "AUTH": self._auth,
             "MAIL": self._mail,
             "RCPT": self._rcpt,
@@ -148,6 +172,14 @@ class Conversation:
     def reset(self) -> None:
         """Forget the transaction; the login stays."""
         self._transaction = None
+
+    def started_tls(self, tls: TLS) -> None:
+        """Note that the connection is encrypted now, and forget everything from before."""
+        self.tls = tls
+        self.ehlo = ""
+        self.esmtp = False
+        self.user = None
+        self.reset()
 
     def logged_in(self, user: str | None) -> Answer:
         """Note how a login ended.
@@ -198,6 +230,8 @@ class Conversation:
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
         ]
+        if self._offer_starttls and self.tls is None:
+            lines.append("STARTTLS")
         if self._may_log_in():
             lines.append(f"AUTH {' '.join(login.MECHANISMS)}")
         *others, last = lines
@@ -214,11 +248,31 @@ class Conversation:
         self.ehlo = name.decode("ascii")
         self.esmtp = esmtp
 
+    def _may_log_in(self) -> bool:
+        """In clear text only from this machine, unless the configuration says otherwise."""
+        if self.tls is None and self._require_tls:
+            return False
+        return self.tls is not None or self._local or self._settings().allow_plaintext_auth
+
+    def _starttls(self, argument: bytes) -> StartTls:
+        if argument:
+            raise Refused(501, "5.5.4", "Syntax: STARTTLS")
+        if self.tls is not None:
+            raise Refused(503, "5.5.1", "The connection is encrypted already")
+        if not self._offer_starttls:
+            raise Refused(502, "5.5.1", "STARTTLS is not offered here")
+        return StartTls()
+
+    def _check_tls(self) -> None:
+        if self._require_tls and self.tls is None:
+            raise Refused(530, "5.7.0", "Say STARTTLS first")
+
     def _auth(self, argument: bytes) -> LogIn:
         mechanism, _, initial = argument.partition(b" ")
         name = mechanism.decode("ascii", "replace").upper()
         if not self.ehlo or not self.esmtp:
             raise Refused(503, "5.5.1", "Say EHLO first")
+        self._check_tls()
         if self.user is not None:
             raise Refused(503, "5.5.1", "Already authenticated")
         if not self._may_log_in():
@@ -232,6 +286,7 @@ class Conversation:
     def _mail(self, argument: bytes) -> Reply:
         if not self.ehlo:
             raise Refused(503, "5.5.1", "Say EHLO first")
+        self._check_tls()
         if self.user is None:
             raise Refused(530, "5.7.0", "Authentication required")
         if self._transaction is not None:

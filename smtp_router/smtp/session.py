@@ -9,18 +9,29 @@ as the session's one task.
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Coroutine
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import is_loopback
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
-from smtp_router.smtp.conversation import Answer, Conversation, LogIn, Step, Submit, answer
+from smtp_router.smtp.conversation import (
+    Answer,
+    Conversation,
+    LogIn,
+    StartTls,
+    Step,
+    Submit,
+    answer,
+)
 from smtp_router.smtp.site import Site
+from smtp_router.smtp.tls import facts
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, CommandLine, Event, Wire
 
 log = logging.getLogger(__name__)
@@ -29,6 +40,8 @@ MAX_PIPELINED_OCTETS = 128 * 1024
 """A client that sends more while it should wait for a reply is not read from until it gets one."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
+READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
+TLS_HANDSHAKE_S = 30.0
 IDLE = Reply(code=421, enhanced="4.4.2", text="Idle for too long")
 
 
@@ -39,12 +52,19 @@ class ClientSession(SMTP):
     transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
 
     def __init__(
-        self, site: Site, sessions: "set[ClientSession]", loop: asyncio.AbstractEventLoop
+        self,
+        site: Site,
+        listener: ListenerSettings,
+        context: ssl.SSLContext | None,
+        sessions: "set[ClientSession]",
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Be ready for a connection.
 
         Args:
             site: the router.
+            listener: what is offered where the client connects.
+            context: with the listener's certificate.
             sessions: the register of open sessions, and of closed ones whose task still runs.
             loop: the event loop.
         """
@@ -59,7 +79,8 @@ class ClientSession(SMTP):
         self._site = site
         self._sessions = sessions
         self._wire = Wire()
-        self._conversation = Conversation(lambda: site.settings, may_log_in=self._may_log_in)
+        self._listener = listener
+        self._context = context
         self._peer = ("", 0)
         self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
         self._cancelled = False
@@ -77,6 +98,13 @@ class ClientSession(SMTP):
         peername = transport.get_extra_info("peername")
         if peername:
             self._peer = (str(peername[0]), int(peername[1]))
+        self._conversation = Conversation(
+            lambda: self._site.settings,
+            local=is_loopback(self._peer[0]),
+            tls=facts(transport),
+            offer_starttls=self._listener.tls == "starttls",
+            require_tls=self._listener.require_tls,
+        )
         self._sessions.add(self)
         self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
 
@@ -195,6 +223,10 @@ class ClientSession(SMTP):
                     self._closing = close
                     if content:
                         self._wire.start_content(self._site.settings.max_message_bytes)
+                case StartTls():
+                    answers.append(READY_FOR_TLS)
+                    self._begin_tls(b"".join(answers))
+                    return
                 case LogIn(mechanism, initial):
                     self._start(self._log_in(mechanism, initial))
                 case Submit() as submit:
@@ -254,6 +286,7 @@ class ClientSession(SMTP):
                 peer_port=self._peer[1],
                 ehlo=conversation.ehlo,
                 esmtp=conversation.esmtp,
+                tls=conversation.tls,
             ),
             received_at=self._site.wall_clock(),
             mail_from=submit.mail_from,
@@ -268,11 +301,50 @@ class ClientSession(SMTP):
             log.warning("client gone before the reply", extra={"fields": fields})
         return answer(reply)
 
+    # TLS
+
+    def _begin_tls(self, answers: bytes) -> None:
+        """Write what is left to say in clear text, and change over.
+
+        Octets that came along with STARTTLS were sent by somebody who did not wait for its reply: they
+        could have been put there by anyone on the way, so the connection ends (RFC 3207 4.2).
+        """
+        if self._wire.buffered:
+            log.warning("text behind STARTTLS", extra={"fields": {"peer": self._peer[0]}})
+            self.abort()
+            return
+        assert self.transport is not None
+        self.transport.pause_reading()  # the handshake is not ours to read
+        self._write(answers)
+        self._start(self._change_over())
+
+    async def _change_over(self) -> None:
+        assert self.transport is not None
+        assert self._context is not None
+        clear = self.transport
+        try:
+            encrypted = await self.loop.start_tls(
+                clear, self, self._context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
+            )
+        except OSError as error:
+            fields = {"peer": self._peer[0], "error": str(error)}
+            log.info("TLS handshake failed", extra={"fields": fields})
+            encrypted = None
+        if encrypted is None:
+            clear.abort()
+            self.connection_lost(None)  # start_tls tells nobody
+            return
+        self.transport = encrypted
+        tls = facts(encrypted)
+        assert tls is not None
+        self._conversation.started_tls(tls)
+
     # Logging in
 
-    def _may_log_in(self) -> bool:
-        """In clear text only from this machine, unless the configuration says otherwise."""
-        return self._site.settings.allow_plaintext_auth or is_loopback(self._peer[0])
+    async def push(self, status: str | bytes) -> None:
+        """What aiosmtpd writes during a login."""
+        octets = status.encode() if isinstance(status, str) else status
+        self._write(octets + b"\r\n")
 
     async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
         found = await login.credentials(mechanism, initial, self._challenge)

@@ -6,7 +6,6 @@ import ssl
 from pathlib import Path
 
 from smtp_router.config.settings import Listener
-from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.core.message import TLS
 from smtp_router.disk import Watch
 
@@ -52,21 +51,17 @@ class ServerContext:
         """Load the certificate.
 
         Raises:
-            ConfigError: certificate and key cannot be used together.
+            OSError: certificate and key cannot be used, or not together.
         """
         assert settings.tls_cert is not None
         self._cert = settings.tls_cert
         self._key = settings.tls_key
         self._watches = [Watch(path) for path in (self._cert, self._key) if path is not None]
         self._look()
-        try:
-            self.context = self._load(_server_context())
-        except OSError as error:  # ssl.SSLError is one
-            message = f"cannot be used: {error.strerror or error} ({self._cert})"
-            raise ConfigError([Problem(message=message, key="tls_cert")]) from error
+        self.context = self._load(_server_context())
 
     def refresh(self) -> None:
-        """Take up a certificate that has changed; one that cannot be used leaves the old one in place."""
+        """Take up a certificate that has changed; one that cannot be used changes nothing."""
         if not any(watch.changed() for watch in self._watches):
             return
         self._look()
@@ -76,7 +71,9 @@ class ServerContext:
             self._load(self.context)
         except OSError as error:
             fields["error"] = str(error)
-            log.error("certificate not reloaded, the old one stays", extra={"fields": fields})
+            log.error(  # noqa: TRY400 - the error says it all
+                "certificate not reloaded, the old one stays", extra={"fields": fields}
+            )
         else:
             log.info("certificate reloaded", extra={"fields": fields})
 
