@@ -309,6 +309,12 @@ class Settings(_Model):
         default=50 * 1024 * 1024, description="The biggest message taken, in bytes."
     )
     max_recipients: Count = Field(default=1000, description="Recipients per message.")
+    max_transactions: Count = Field(default=1000, description="Messages per session.")
+    bare_newlines: Literal["reject", "accept"] = Field(
+        default="reject",
+        description="What to do with content that has a bare CR, a bare LF or a NUL: a laxer next hop "
+        "could see a second message in it.",
+    )
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )

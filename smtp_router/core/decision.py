@@ -142,15 +142,20 @@ def give_up(attempts: Sequence[Attempt]) -> Reply:
     """What a client hears when nothing is left to try: the last transient reply.
 
     Only if every downstream refused the message for good (so all of them were asked, which
-    `failover_on` must allow) is the last of those refusals the answer.
+    `failover_on` must allow), or lacks what it needs, is the last of their refusals the answer.
     """
-    if attempts and all(isinstance(attempt.outcome, Rejected) for attempt in attempts):
-        return answer(attempts[-1].outcome)
+    if attempts and all(_is_for_good(attempt.outcome) for attempt in attempts):
+        last = attempts[-1].outcome.reply
+        return _complete(last) if last else UNREACHABLE
     for attempt in reversed(attempts):
         reply = answer(attempt.outcome)
         if reply.is_transient:
             return reply
     return UNREACHABLE
+
+
+def _is_for_good(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) or (isinstance(outcome, Deferred) and outcome.incapable)
 
 
 def _complete(reply: Reply) -> Reply:

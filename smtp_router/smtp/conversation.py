@@ -1,6 +1,6 @@
 """What a client says and what it hears: the state of one session, without any I/O.
 
-    on(event) → Answer | StartTls | LogIn | Submit
+    on(event) → Answer | StartTls | Receive | LogIn | Submit
 
 | verb | before EHLO | before AUTH | logged in | inside a transaction |
 |---|---|---|---|---|
@@ -10,6 +10,7 @@
 | MAIL | 503 | 530 | yes | 503 |
 | RCPT | 503 | 503 | 503 | yes |
 | DATA | 503 | 503 | 503 | yes, after RCPT |
+| BDAT | 503 | 503 | 503 | yes, after RCPT |
 | RSET, NOOP, VRFY, EXPN, HELP, QUIT | yes | yes | yes | yes |
 
 With `require_tls`, AUTH and MAIL are 530 until STARTTLS.
@@ -28,14 +29,19 @@ from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.commands import (
     TOO_LONG,
+    ChunkArgument,
     Command,
     Refused,
+    parse_bdat,
     parse_command,
     parse_mail,
     parse_rcpt,
 )
 from smtp_router.smtp.dots import unstuff
+from smtp_router.smtp.newlines import has_bare_newlines
+from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.wire import (
+    Chunk,
     CommandLine,
     Content,
     ContentTooBig,
@@ -49,49 +55,8 @@ MAX_UNKNOWN_COMMANDS = 20
 MAX_FAILED_LOGINS = 5
 
 OK = Reply(code=250, enhanced="2.0.0", text="OK")
+BARE_NEWLINES = Reply(code=550, enhanced="5.6.0", text="Content has a bare CR, a bare LF or a NUL")
 LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Write this and go on.
-
-    Args:
-        octets: one reply or several lines of one, with CRLF.
-        close: end the connection after it.
-        content: what comes next is content.
-    """
-
-    octets: bytes
-    close: bool = False
-    content: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StartTls:
-    """Agree, and tell `started_tls` when the handshake is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogIn:
-    """Take the client through this mechanism, and tell `logged_in` how it went."""
-
-    mechanism: str
-    initial: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Route this transaction, and answer with what comes of it."""
-
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    mail_parameters: Parameters
-    rcpt_parameters: tuple[Parameters, ...]
-    content: bytes = field(repr=False)
-
-
-Step = Answer | StartTls | LogIn | Submit
 
 
 @dataclass(slots=True)
@@ -102,6 +67,9 @@ class _Transaction:
     mail_parameters: Parameters
     rcpt_tos: list[str] = field(default_factory=list)
     rcpt_parameters: list[Parameters] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    octets: int = 0
+    failed: bool = False
 
 
 class Conversation:
@@ -138,6 +106,8 @@ class Conversation:
         self.user: str | None = None
         """The login name, once there is one."""
         self._transaction: _Transaction | None = None
+        self._transactions = 0
+        self._chunk: tuple[ChunkArgument, Reply | None] | None = None
         self._unknown_commands = 0
         self._failed_logins = 0
         self._verbs: dict[str, Callable[[bytes], Reply | Step]] = {
@@ -148,6 +118,7 @@ class Conversation:
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
+            "BDAT": self._bdat,
             "RSET": self._rset,
             "NOOP": self._noop,
             "VRFY": self._vrfy,
@@ -202,12 +173,13 @@ class Conversation:
                 return self._command(parse_command(octets))
             case Content(wire):
                 return self._content(unstuff(wire))
+            case Chunk(octets):
+                return self._chunk_received(octets)
             case LineTooLong():
                 return TOO_LONG
             case ContentTooBig():
                 self.reset()
-                limit = self._settings().max_message_bytes
-                raise Refused(552, "5.3.4", f"The message is bigger than {limit} octets")
+                return self._too_big()
 
     def _command(self, command: Command) -> Reply | Step:
         handler = self._verbs.get(command.verb)
@@ -229,7 +201,12 @@ class Conversation:
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
+            "CHUNKING",
+            "DSN",
+            f"LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}",
         ]
+        if self.tls is not None:
+            lines.append("REQUIRETLS")
         if self._offer_starttls and self.tls is None:
             lines.append("STARTTLS")
         if self._may_log_in():
@@ -283,7 +260,7 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
 
-    def _mail(self, argument: bytes) -> Reply:
+    def _mail(self, argument: bytes) -> Reply | Answer:
         if not self.ehlo:
             raise Refused(503, "5.5.1", "Say EHLO first")
         self._check_tls()
@@ -292,7 +269,11 @@ class Conversation:
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "The sender is given already")
         max_bytes = self._settings().max_message_bytes
-        parsed = parse_mail(argument, esmtp=self.esmtp, max_bytes=max_bytes)
+        if self._transactions >= self._settings().max_transactions:
+            reply = Reply(code=421, enhanced="4.7.0", text="Enough messages for one session")
+            return answer(reply, close=True)
+        parsed = parse_mail(argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=max_bytes)
+        self._transactions += 1
         self._transaction = _Transaction(parsed.address, parsed.parameters)
         return Reply(code=250, enhanced="2.1.0", text="Sender OK")
 
@@ -313,11 +294,46 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: DATA")
         if self._transaction is None or not self._transaction.rcpt_tos:
             raise Refused(503, "5.5.1", "Say MAIL and RCPT first")
+        if self._transaction.chunks or self._transaction.failed:
+            raise Refused(503, "5.5.1", "Not after BDAT")
         return Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n", content=True)
+
+    def _bdat(self, argument: bytes) -> Receive:
+        """The chunk comes whatever we think of it, so it is taken off the wire before the answer."""
+        parsed = parse_bdat(argument)
+        transaction = self._transaction
+        refusal = None
+        if transaction is None or not transaction.rcpt_tos or transaction.failed:
+            refusal = Reply(code=503, enhanced="5.5.1", text="Say MAIL and RCPT first")
+        elif transaction.octets + parsed.octets > self._settings().max_message_bytes:
+            refusal = self._too_big()
+        self._chunk = (parsed, refusal)
+        return Receive(parsed.octets, keep=refusal is None)
+
+    def _chunk_received(self, octets: bytes) -> Reply | Submit:
+        assert self._chunk is not None
+        (argument, refusal), self._chunk = self._chunk, None
+        transaction = self._transaction
+        if transaction is None or refusal is not None:
+            if transaction is not None:
+                transaction.failed = True
+                transaction.chunks.clear()
+            return refusal or OK
+        transaction.chunks.append(octets)
+        transaction.octets += len(octets)
+        if argument.last:
+            return self._content(b"".join(transaction.chunks))
+        return Reply(code=250, enhanced="2.0.0", text=f"{len(octets)} octets received")
+
+    def _too_big(self) -> Reply:
+        limit = self._settings().max_message_bytes
+        return Reply(code=552, enhanced="5.3.4", text=f"The message is bigger than {limit} octets")
 
     def _content(self, content: bytes) -> Reply | Submit:
         transaction = self._transaction or _Transaction("", NO_PARAMETERS)
         self.reset()
+        if self._settings().bare_newlines == "reject" and has_bare_newlines(content):
+            return BARE_NEWLINES
         if count_fields(content, b"Received") >= MAX_RECEIVED_FIELDS:
             return LOOP
         return Submit(
@@ -354,8 +370,3 @@ class Conversation:
         if argument:
             raise Refused(501, "5.5.4", "Syntax: QUIT")
         return answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
-
-
-def answer(reply: Reply, *, close: bool = False) -> Answer:
-    """A reply as octets."""
-    return Answer(f"{reply}\r\n".encode("ascii"), close=close)

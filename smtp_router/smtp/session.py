@@ -21,16 +21,9 @@ from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
-from smtp_router.smtp.conversation import (
-    Answer,
-    Conversation,
-    LogIn,
-    StartTls,
-    Step,
-    Submit,
-    answer,
-)
+from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.site import Site
+from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.tls import facts
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, CommandLine, Event, Wire
 
@@ -223,6 +216,8 @@ class ClientSession(SMTP):
                     self._closing = close
                     if content:
                         self._wire.start_content(self._site.settings.max_message_bytes)
+                case Receive(octets, keep):
+                    self._wire.start_chunk(octets, keep=keep)
                 case StartTls():
                     answers.append(READY_FOR_TLS)
                     self._begin_tls(b"".join(answers))
