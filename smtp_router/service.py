@@ -13,11 +13,13 @@ from smtp_router.config.settings import HostPort, Settings
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
 from smtp_router.smtp.listener import Listener, certificate_problems
+from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,9 @@ class Service:
             raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
-        self._router = Router(self._epochs, self._sender, MonotonicClock())
-        self._logins = Logins(secrets.token_bytes(32))
+        clock = MonotonicClock()
+        self._router = Router(self._epochs, self._sender, clock)
+        self._logins = Logins(secrets.token_bytes(32), clock)
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -140,6 +143,7 @@ class Service:
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
         await self._sender.close()
+        self._logins.close()
         log.info("stopped")
 
     async def _drained(self) -> None:
@@ -159,7 +163,16 @@ class Service:
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""
-        return self._logins.check(self._epochs.current, login, password)
+        return await self._logins.check(self._epochs.current, login, password)
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """What SCRAM needs for a login, known or not."""
+        return await self._logins.scram_verifier(self._epochs.current, login)
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The mechanisms that the stored passwords can answer."""
+        return mechanisms_for(self._epochs.current.password_kinds)
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message; what the client hears."""

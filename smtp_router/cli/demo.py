@@ -18,6 +18,7 @@ from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.credentials import Verifier
 from smtp_router.service import Service
 from smtp_router.smtp.listener import Listener
 
@@ -85,6 +86,12 @@ class ExampleDownstream:
         """Everybody."""
         del login, password
         return True
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """Nobody: the router logs in with PLAIN."""
+        raise NotImplementedError
+
+    mechanisms = ("PLAIN", "LOGIN")
 
     async def route(self, message: Message) -> Reply:
         """Take it."""

@@ -31,13 +31,13 @@ from pydantic_core import CoreSchema
 from smtp_router.config.secret import Secret
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.credentials import kind_of
 
 DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 _MAX_PORT = 65535
 _PORT = re.compile(r"0|[1-9]\d{0,4}", re.ASCII)  # one spelling each: an address is a default name, too
-_HASH_PREFIXES = ("$argon2", "$2a$", "$2b$", "$2y$", "$pbkdf2", "{SCRAM", "SCRAM-SHA", "$scrypt")
 
 
 class _Model(BaseModel):
@@ -190,7 +190,10 @@ class User(_Model):
     model_config = ConfigDict(json_schema_extra=_offer_aliases)
 
     email: NonEmpty = Field(description="The login name; unique.")
-    password: Secret = Field(description="The password, as it is; ${env:…} and ${file:…} work.")
+    password: Secret = Field(
+        description="An argon2 hash or SCRAM verifier (smtp-router hash-password makes them), or the "
+        "password as it is."
+    )
     algorithm: PluginUse = Field(
         description="The plugin that chooses a downstream: an entry point's name, a path, or "
         "{use: …, options: {…}}. selector_algo_path is another spelling of this key."
@@ -208,11 +211,9 @@ class User(_Model):
 
     @field_validator("password")
     @classmethod
-    def _no_hash(cls, value: Secret) -> Secret:
-        """A hash is not what a client sends: taken literally, it would let nobody in."""
-        if value.reveal().startswith(_HASH_PREFIXES):
-            message = "is a hash, and hashes are not supported: give the password (${env:NAME})"
-            raise ValueError(message)
+    def _is_known_form(cls, value: Secret) -> Secret:
+        """A hash that is not known is not what a client sends: taken literally, it lets nobody in."""
+        kind_of(value.reveal())
         return value
 
     @property

@@ -18,6 +18,7 @@ from smtp_router.config.settings import PluginUse, Settings, User
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import ConfigError, PluginError, Problem
 from smtp_router.core.outcome import Attempt
+from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.plugin import Plugin, chains
@@ -74,11 +75,13 @@ class Epoch:
         number: counted from 1.
         loaded: the configuration it was built from.
         routes: by login name.
+        password_kinds: the forms in which passwords are stored.
     """
 
     number: int
     loaded: Loaded
     routes: Mapping[str, Route]
+    password_kinds: frozenset[Kind]
 
     @property
     def settings(self) -> Settings:
@@ -113,7 +116,8 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
     if problems:
         raise ConfigError(problems)
     number = previous.number + 1 if previous else 1
-    return Epoch(number=number, loaded=loaded, routes=MappingProxyType(routes))
+    kinds = frozenset(kind_of(user.password.reveal()) for user in loaded.settings.users)
+    return Epoch(number=number, loaded=loaded, routes=MappingProxyType(routes), password_kinds=kinds)
 
 
 class _RouteBuilder:

@@ -79,6 +79,7 @@ class Conversation:
         self,
         settings: Callable[[], Settings],
         *,
+        mechanisms: Callable[[], tuple[str, ...]],
         local: bool,
         tls: TLS | None = None,
         offer_starttls: bool = False,
@@ -88,12 +89,14 @@ class Conversation:
 
         Args:
             settings: the settings that count now.
+            mechanisms: the mechanisms of AUTH that are offered.
             local: whether the client is on this machine.
             tls: how the connection is encrypted from the start.
             offer_starttls: whether it can be encrypted later.
             require_tls: whether it has to be, before AUTH and MAIL.
         """
         self._settings = settings
+        self._mechanisms = mechanisms
         self._local = local
         self._offer_starttls = offer_starttls
         self._require_tls = require_tls
@@ -210,7 +213,7 @@ class Conversation:
         if self._offer_starttls and self.tls is None:
             lines.append("STARTTLS")
         if self._may_log_in():
-            lines.append(f"AUTH {' '.join(login.MECHANISMS)}")
+            lines.append(f"AUTH {' '.join(self._mechanisms())}")
         *others, last = lines
         return Answer("".join([*(f"250-{line}\r\n" for line in others), f"250 {last}\r\n"]).encode())
 
@@ -254,8 +257,8 @@ class Conversation:
             raise Refused(503, "5.5.1", "Already authenticated")
         if not self._may_log_in():
             raise Refused(538, "5.7.11", "Encryption is required for authentication")
-        if name not in login.MECHANISMS:
-            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(login.MECHANISMS)}")
+        if name not in self._mechanisms():
+            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(self._mechanisms())}")
         if b" " in initial:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)

@@ -93,6 +93,7 @@ class ClientSession(SMTP):
             self._peer = (str(peername[0]), int(peername[1]))
         self._conversation = Conversation(
             lambda: self._site.settings,
+            mechanisms=lambda: self._site.mechanisms,
             local=is_loopback(self._peer[0]),
             tls=facts(transport),
             offer_starttls=self._listener.tls == "starttls",
@@ -342,18 +343,24 @@ class ClientSession(SMTP):
         self._write(octets + b"\r\n")
 
     async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
-        found = await login.credentials(mechanism, initial, self._challenge)
-        match found:
+        result = await login.log_in(
+            mechanism,
+            initial,
+            self._challenge,
+            check=self._site.authenticate,
+            find_verifier=self._site.scram_verifier,
+        )
+        match result:
             case None:
                 return None
-            case Reply() if found != login.FAILURE:
-                return answer(found)
-            case (user, password) if await self._site.authenticate(user, password):
-                return self._conversation.logged_in(user)
+            case str():
+                return self._conversation.logged_in(result)
+            case Reply() if result != login.FAILURE:
+                return answer(result)
         log.warning("login failed", extra={"fields": {"peer": self._peer[0]}})
         return self._conversation.logged_in(None)
 
-    async def _challenge(self, text: str) -> bytes | None:
+    async def _challenge(self, text: bytes) -> bytes | None:
         """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
         self._challenged = True
         self._answer_challenge()

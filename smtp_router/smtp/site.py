@@ -6,6 +6,7 @@ from typing import Protocol
 from smtp_router.config.settings import Settings
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.credentials import Verifier
 
 
 class Site(Protocol):
@@ -18,6 +19,15 @@ class Site(Protocol):
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password, in the same time and manner for unknown logins."""
+        ...
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """What SCRAM needs for a login, known or not."""
+        ...
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The mechanisms that are offered."""
         ...
 
     async def route(self, message: Message) -> Reply:
