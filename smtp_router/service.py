@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import resource
 import secrets
 import time
 from contextlib import suppress
@@ -16,8 +17,10 @@ from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.logins import Logins
+from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
 from smtp_router.routing.reload import LiveEpochs
-from smtp_router.routing.router import Router
+from smtp_router.routing.router import UNKNOWN_USER, Router
+from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener, certificate_problems
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often files are looked at for changes."""
+WANTED_FILES = 65_536
+RESERVED_FILES = 32
+"""File descriptors for everything but connections."""
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -57,6 +63,8 @@ class Service:
         clock = MonotonicClock()
         self._router = Router(self._epochs, self._sender, clock)
         self._logins = Logins(secrets.token_bytes(32), clock)
+        self._turns = Turns(clock)
+        self._guard = Guard(lambda: self.settings, clock, max_open=_max_open())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -161,6 +169,29 @@ class Service:
         """The settings that count now."""
         return self._epochs.current.settings
 
+    @property
+    def guard(self) -> Guard:
+        """Counts what clients do."""
+        return self._guard
+
+    def user_at(self, address: str) -> str | None:
+        """The user that clients from this address are without a login."""
+        return self._epochs.current.networks.user_at(address)
+
+    def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
+        """Why this user may not send this message now; `None` if it may, and then it counts."""
+        route = self._epochs.current.routes.get(user)
+        if route is None:
+            return UNKNOWN_USER
+        if not may_send_as(route.user, mail_from):
+            return SENDER
+        return None if self._turns.take(user, route.user.rate) else TOO_OFTEN
+
+    def max_sessions(self, user: str) -> int | None:
+        """How many sessions this user may have at the same time."""
+        route = self._epochs.current.routes.get(user)
+        return route.user.max_connections if route else None
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""
         return await self._logins.check(self._epochs.current, login, password)
@@ -185,3 +216,13 @@ class Service:
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
         return datetime.now(UTC)
+
+
+def _max_open() -> int:
+    """How many clients there are file descriptors for, one more each for a downstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED_FILES), hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((soft - RESERVED_FILES) // 2, 1)

@@ -19,7 +19,8 @@ from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
-from smtp_router.service import Service
+from smtp_router.service import MonotonicClock, Service
+from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener
 
 LOGIN, PASSWORD = "demo@example.com", "demo"
@@ -64,6 +65,7 @@ class ExampleDownstream:
         self.name = name
         text = EXAMPLE_SETTINGS.format(name=name)
         self.settings: Settings = parse(text.encode(), Path("demo.yaml")).settings
+        self.guard = Guard(lambda: self.settings, MonotonicClock(), max_open=100)
         self.addr = HostPort(host="127.0.0.1", port=0)
         self._listener: Listener | None = None
         self._taken = 0
@@ -81,6 +83,18 @@ class ExampleDownstream:
             self._listener.abort()
             await self._listener.drained()
             self._listener = None
+
+    def user_at(self, address: str) -> None:
+        """Nobody without a login."""
+        del address
+
+    def mail_refusal(self, user: str, mail_from: str) -> None:
+        """Everybody may send everything."""
+        del user, mail_from
+
+    def max_sessions(self, user: str) -> None:
+        """As many as they like."""
+        del user
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Everybody."""

@@ -126,6 +126,9 @@ def parse(
             if key_path(reached) not in broken and not _is_echo(root, detail):
                 problems.append(_explain(file, root, detail))
         settings = None
+    else:
+        assert settings is not None
+        problems += [_problem(file, root, *found) for found in _shared_networks(settings)]
     problems += _duplicates(file, root)
     if settings is not None and not problems:
         positions = range(len(settings.users))
@@ -208,6 +211,18 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
                 yield _problem(file, root, path, message)
             elif name:
                 names[name] = position
+
+
+def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Networks that belong to two users."""
+    owners: dict[object, int] = {}
+    for index, user in enumerate(settings.users):
+        for position, network in enumerate(user.networks):
+            if owners.setdefault(network, index) != index:
+                yield (
+                    ("users", index, "networks", position),
+                    (f"belongs to users[{owners[network]}], too: a network has one user"),
+                )
 
 
 def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:

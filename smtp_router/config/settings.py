@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -102,6 +102,59 @@ Address = Annotated[
     PlainValidator(_host_port),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})$"}),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many in so many seconds."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        """As it stands in the configuration."""
+        unit = next(name for name, seconds in _RATE_UNITS.items() if seconds == self.seconds)
+        return f"{self.count}/{unit}"
+
+
+_RATE_UNITS = MappingProxyType({"s": 1, "min": 60, "h": 3600, "day": 86_400})
+_RATE = re.compile(r"([1-9]\d{0,8})/(s|min|h|day)", re.ASCII)
+
+
+def _rate(value: object) -> Rate:
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        message = "must be a number per s, min, h or day, as in 100/min"
+        raise ValueError(message)
+    return Rate(count=int(match[1]), seconds=_RATE_UNITS[match[2]])
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(value) if isinstance(value, str) else None
+    except ValueError:  # which would show the text
+        network = None
+    if network is None:
+        message = "must be a network, as in 10.1.2.0/24 or 2001:db8::/32 (no bits behind the prefix)"
+        raise ValueError(message)
+    if network.prefixlen == 0:
+        message = "is the whole internet: that would be an open relay"
+        raise ValueError(message)
+    return network
+
+
+RatePerTime = Annotated[
+    Rate,
+    PlainValidator(_rate),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _RATE.pattern}),
+]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
 ]
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
@@ -203,6 +256,19 @@ class User(_Model):
     )
     downstreams: tuple[Downstream, ...] = Field(
         min_length=1, description="The servers that the algorithm chooses from, in order."
+    )
+    networks: tuple[Network, ...] = Field(
+        default=(), description="Clients from there are this user without AUTH; the longest prefix wins."
+    )
+    senders: tuple[NonEmpty, ...] = Field(
+        default=(),
+        description="Patterns of what may stand in MAIL FROM, as in '*@example.com'. Default: all.",
+    )
+    max_connections: Count | None = Field(
+        default=None, description="Sessions at the same time. Default: no limit of its own."
+    )
+    rate: RatePerTime | None = Field(
+        default=None, description="Messages per time, as in 100/min. Default: no limit."
     )
     failover_on: frozenset[Literal["deferred", "rejected", "in_doubt"]] = Field(
         default=frozenset({"deferred"}),
@@ -310,6 +376,19 @@ class Settings(_Model):
         default=50 * 1024 * 1024, description="The biggest message taken, in bytes."
     )
     max_recipients: Count = Field(default=1000, description="Recipients per message.")
+    max_connections: Count = Field(
+        default=5000,
+        description="Clients at the same time; fewer if the process may not open enough files.",
+    )
+    max_connections_per_address: Count = Field(
+        default=2500, description="Of these from one address, and never more than nine tenths."
+    )
+    auth_failures: Count = Field(
+        default=5, description="Failed logins from one address before answers are delayed."
+    )
+    auth_window_s: Seconds = Field(
+        default=600, description="How long a failed login counts against its address."
+    )
     max_transactions: Count = Field(default=1000, description="Messages per session.")
     bare_newlines: Literal["reject", "accept"] = Field(
         default="reject",

@@ -24,6 +24,7 @@ from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.plugin import Plugin, chains
 from smtp_router.hooks.registry import Registry, is_path
 from smtp_router.routing.health import Figures
+from smtp_router.routing.policy import Networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +77,14 @@ class Epoch:
         loaded: the configuration it was built from.
         routes: by login name.
         password_kinds: the forms in which passwords are stored.
+        networks: whose the clients from certain addresses are.
     """
 
     number: int
     loaded: Loaded
     routes: Mapping[str, Route]
     password_kinds: frozenset[Kind]
+    networks: Networks
 
     @property
     def settings(self) -> Settings:
@@ -117,7 +120,13 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
         raise ConfigError(problems)
     number = previous.number + 1 if previous else 1
     kinds = frozenset(kind_of(user.password.reveal()) for user in loaded.settings.users)
-    return Epoch(number=number, loaded=loaded, routes=MappingProxyType(routes), password_kinds=kinds)
+    return Epoch(
+        number=number,
+        loaded=loaded,
+        routes=MappingProxyType(routes),
+        password_kinds=kinds,
+        networks=Networks(loaded.settings.users),
+    )
 
 
 class _RouteBuilder:

@@ -21,8 +21,7 @@ Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from smtp_router.config.settings import Settings
-from smtp_router.core.address import is_ehlo_name
+from smtp_router.core.address import is_ehlo_name, is_loopback
 from smtp_router.core.headers import count_fields
 from smtp_router.core.message import NO_PARAMETERS, TLS, Parameters
 from smtp_router.core.reply import Reply
@@ -39,6 +38,7 @@ from smtp_router.smtp.commands import (
 )
 from smtp_router.smtp.dots import unstuff
 from smtp_router.smtp.newlines import has_bare_newlines
+from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.wire import (
     Chunk,
@@ -77,10 +77,9 @@ class Conversation:
 
     def __init__(
         self,
-        settings: Callable[[], Settings],
+        site: Site,
+        peer: str,
         *,
-        mechanisms: Callable[[], tuple[str, ...]],
-        local: bool,
         tls: TLS | None = None,
         offer_starttls: bool = False,
         require_tls: bool = False,
@@ -88,16 +87,14 @@ class Conversation:
         """Nothing is said yet.
 
         Args:
-            settings: the settings that count now.
-            mechanisms: the mechanisms of AUTH that are offered.
-            local: whether the client is on this machine.
+            site: the router: what it offers, and what it lets whom do.
+            peer: the client's address.
             tls: how the connection is encrypted from the start.
             offer_starttls: whether it can be encrypted later.
             require_tls: whether it has to be, before AUTH and MAIL.
         """
-        self._settings = settings
-        self._mechanisms = mechanisms
-        self._local = local
+        self._site = site
+        self._peer = peer
         self._offer_starttls = offer_starttls
         self._require_tls = require_tls
         self.tls = tls
@@ -106,8 +103,10 @@ class Conversation:
         """The name the client gave; empty before EHLO or HELO."""
         self.esmtp = False
         """Whether it was EHLO."""
-        self.user: str | None = None
-        """The login name, once there is one."""
+        self.user = site.user_at(peer)
+        """The login name, once there is one; at once for a client from a user's network."""
+        self.authenticated = False
+        """Whether there was a login."""
         self._transaction: _Transaction | None = None
         self._transactions = 0
         self._chunk: tuple[ChunkArgument, Reply | None] | None = None
@@ -152,7 +151,8 @@ class Conversation:
         self.tls = tls
         self.ehlo = ""
         self.esmtp = False
-        self.user = None
+        self.user = self._site.user_at(self._peer)
+        self.authenticated = False
         self.reset()
 
     def logged_in(self, user: str | None) -> Answer:
@@ -163,6 +163,7 @@ class Conversation:
         """
         if user is not None:
             self.user = user
+            self.authenticated = True
             return answer(login.SUCCESS)
         self._failed_logins += 1
         if self._failed_logins >= MAX_FAILED_LOGINS:
@@ -196,7 +197,7 @@ class Conversation:
 
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
-        settings = self._settings()
+        settings = self._site.settings
         lines = [
             settings.hostname,
             "PIPELINING",
@@ -213,13 +214,13 @@ class Conversation:
         if self._offer_starttls and self.tls is None:
             lines.append("STARTTLS")
         if self._may_log_in():
-            lines.append(f"AUTH {' '.join(self._mechanisms())}")
+            lines.append(f"AUTH {' '.join(self._site.mechanisms)}")
         *others, last = lines
         return Answer("".join([*(f"250-{line}\r\n" for line in others), f"250 {last}\r\n"]).encode())
 
     def _helo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=False)
-        return Answer(f"250 {self._settings().hostname}\r\n".encode())
+        return Answer(f"250 {self._site.settings.hostname}\r\n".encode())
 
     def _greet(self, name: bytes, *, esmtp: bool) -> None:
         if not is_ehlo_name(name):
@@ -232,7 +233,9 @@ class Conversation:
         """In clear text only from this machine, unless the configuration says otherwise."""
         if self.tls is None and self._require_tls:
             return False
-        return self.tls is not None or self._local or self._settings().allow_plaintext_auth
+        return (
+            self.tls is not None or is_loopback(self._peer) or self._site.settings.allow_plaintext_auth
+        )
 
     def _starttls(self, argument: bytes) -> StartTls:
         if argument:
@@ -253,12 +256,12 @@ class Conversation:
         if not self.ehlo or not self.esmtp:
             raise Refused(503, "5.5.1", "Say EHLO first")
         self._check_tls()
-        if self.user is not None:
+        if self.authenticated:
             raise Refused(503, "5.5.1", "Already authenticated")
         if not self._may_log_in():
             raise Refused(538, "5.7.11", "Encryption is required for authentication")
-        if name not in self._mechanisms():
-            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(self._mechanisms())}")
+        if name not in self._site.mechanisms:
+            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(self._site.mechanisms)}")
         if b" " in initial:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
@@ -271,11 +274,14 @@ class Conversation:
             raise Refused(530, "5.7.0", "Authentication required")
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "The sender is given already")
-        max_bytes = self._settings().max_message_bytes
-        if self._transactions >= self._settings().max_transactions:
+        max_bytes = self._site.settings.max_message_bytes
+        if self._transactions >= self._site.settings.max_transactions:
             reply = Reply(code=421, enhanced="4.7.0", text="Enough messages for one session")
             return answer(reply, close=True)
         parsed = parse_mail(argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=max_bytes)
+        refusal = self._site.mail_refusal(self.user, parsed.address)
+        if refusal is not None:
+            return refusal
         self._transactions += 1
         self._transaction = _Transaction(parsed.address, parsed.parameters)
         return Reply(code=250, enhanced="2.1.0", text="Sender OK")
@@ -286,7 +292,7 @@ class Conversation:
             raise Refused(503, "5.5.1", "Say MAIL first")
         utf8 = "SMTPUTF8" in transaction.mail_parameters
         parsed = parse_rcpt(argument, esmtp=self.esmtp, utf8=utf8)
-        if len(transaction.rcpt_tos) >= self._settings().max_recipients:
+        if len(transaction.rcpt_tos) >= self._site.settings.max_recipients:
             raise Refused(452, "4.5.3", "Too many recipients")
         transaction.rcpt_tos.append(parsed.address)
         transaction.rcpt_parameters.append(parsed.parameters)
@@ -308,7 +314,7 @@ class Conversation:
         refusal = None
         if transaction is None or not transaction.rcpt_tos or transaction.failed:
             refusal = Reply(code=503, enhanced="5.5.1", text="Say MAIL and RCPT first")
-        elif transaction.octets + parsed.octets > self._settings().max_message_bytes:
+        elif transaction.octets + parsed.octets > self._site.settings.max_message_bytes:
             refusal = self._too_big()
         self._chunk = (parsed, refusal)
         return Receive(parsed.octets, keep=refusal is None)
@@ -329,13 +335,13 @@ class Conversation:
         return Reply(code=250, enhanced="2.0.0", text=f"{len(octets)} octets received")
 
     def _too_big(self) -> Reply:
-        limit = self._settings().max_message_bytes
+        limit = self._site.settings.max_message_bytes
         return Reply(code=552, enhanced="5.3.4", text=f"The message is bigger than {limit} octets")
 
     def _content(self, content: bytes) -> Reply | Submit:
         transaction = self._transaction or _Transaction("", NO_PARAMETERS)
         self.reset()
-        if self._settings().bare_newlines == "reject" and has_bare_newlines(content):
+        if self._site.settings.bare_newlines == "reject" and has_bare_newlines(content):
             return BARE_NEWLINES
         if count_fields(content, b"Received") >= MAX_RECEIVED_FIELDS:
             return LOOP

@@ -28,8 +28,8 @@ def received_field(message: Message, hostname: str) -> bytes:
 
 
 def _protocol(message: Message) -> str:
-    """The registered name of how the message came in; all of our clients have logged in."""
+    """The registered name of how the message came in."""
     if not message.session.esmtp:
         return "SMTP"
     name = "UTF8SMTP" if "SMTPUTF8" in message.mail_parameters else "ESMTP"
-    return name + ("S" if message.session.tls else "") + ("A" if message.user else "")
+    return name + ("S" if message.session.tls else "") + ("A" if message.session.authenticated else "")

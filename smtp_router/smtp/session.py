@@ -16,7 +16,6 @@ from typing import Any
 from aiosmtpd.smtp import SMTP
 
 from smtp_router.config.settings import Listener as ListenerSettings
-from smtp_router.core.address import is_loopback
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, Session
 from smtp_router.core.reply import Reply
@@ -76,6 +75,7 @@ class ClientSession(SMTP):
         self._context = context
         self._peer = ("", 0)
         self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
+        self._counted_user: str | None = None
         self._cancelled = False
         self._challenged = False
         self._draining = False
@@ -92,15 +92,18 @@ class ClientSession(SMTP):
         if peername:
             self._peer = (str(peername[0]), int(peername[1]))
         self._conversation = Conversation(
-            lambda: self._site.settings,
-            mechanisms=lambda: self._site.mechanisms,
-            local=is_loopback(self._peer[0]),
+            self._site,
+            self._peer[0],
             tls=facts(transport),
             offer_starttls=self._listener.tls == "starttls",
             require_tls=self._listener.require_tls,
         )
         self._sessions.add(self)
-        self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
+        refusal = self._site.guard.connected(self._peer[0])
+        if refusal is not None:
+            self._say_good_bye(refusal)
+        else:
+            self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
 
     async def _handle_client(self) -> None:
         """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
@@ -176,8 +179,11 @@ class ClientSession(SMTP):
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._work is None and self.transport is None:
+        if self._work is None and self.transport is None and not self._gone.is_set():
             self._sessions.discard(self)
+            self._site.guard.disconnected(self._peer[0])
+            if self._counted_user is not None:
+                self._site.guard.logged_out(self._counted_user)
             self._gone.set()
 
     def _part_if_idle(self) -> None:
@@ -283,6 +289,7 @@ class ClientSession(SMTP):
                 ehlo=conversation.ehlo,
                 esmtp=conversation.esmtp,
                 tls=conversation.tls,
+                authenticated=conversation.authenticated,
             ),
             received_at=self._site.wall_clock(),
             mail_from=submit.mail_from,
@@ -343,6 +350,9 @@ class ClientSession(SMTP):
         self._write(octets + b"\r\n")
 
     async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
+        guard, peer = self._site.guard, self._peer[0]
+        if refusal := guard.login_begins(peer):
+            return answer(refusal, close=True)
         result = await login.log_in(
             mechanism,
             initial,
@@ -350,14 +360,17 @@ class ClientSession(SMTP):
             check=self._site.authenticate,
             find_verifier=self._site.scram_verifier,
         )
-        match result:
-            case None:
-                return None
-            case str():
-                return self._conversation.logged_in(result)
-            case Reply() if result != login.FAILURE:
-                return answer(result)
-        log.warning("login failed", extra={"fields": {"peer": self._peer[0]}})
+        if isinstance(result, str):
+            guard.login_succeeded(peer)
+            self._counted_user = result
+            if refusal := guard.logged_in(result, self._site.max_sessions(result)):
+                return answer(refusal, close=True)
+            return self._conversation.logged_in(result)
+        if result != login.FAILURE:  # a broken exchange, which says nothing about a password
+            guard.login_succeeded(peer)
+            return None if result is None else answer(result)
+        log.warning("login failed", extra={"fields": {"peer": peer}})
+        await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
 
     async def _challenge(self, text: bytes) -> bytes | None:

@@ -7,6 +7,7 @@ from smtp_router.config.settings import Settings
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
+from smtp_router.smtp.guard import Guard
 
 
 class Site(Protocol):
@@ -15,6 +16,23 @@ class Site(Protocol):
     @property
     def settings(self) -> Settings:
         """The settings that count now; a reload changes them."""
+        ...
+
+    @property
+    def guard(self) -> Guard:
+        """Counts what clients do."""
+        ...
+
+    def user_at(self, address: str) -> str | None:
+        """The user that clients from this address are without a login."""
+        ...
+
+    def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
+        """Why this user may not send this message now; `None` if it may, and then it counts."""
+        ...
+
+    def max_sessions(self, user: str) -> int | None:
+        """How many sessions this user may have at the same time."""
         ...
 
     async def authenticate(self, login: str, password: str) -> bool:
