@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from smtp_router.config.load import Loaded
-from smtp_router.config.settings import HostPort, Settings
+from smtp_router.config.settings import Settings
+from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
@@ -69,7 +70,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
         self._reload = asyncio.Event()
-        self.addresses: tuple[HostPort, ...] = ()
+        self.addresses: tuple[HostPort | UnixPath | SystemdSocket, ...] = ()
         """Where it listens, in the configuration's order, once it does."""
 
     async def start(self) -> None:

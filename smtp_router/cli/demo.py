@@ -13,8 +13,9 @@ import click
 from smtp_router.cli.common import fail, run
 from smtp_router.cli.logs import fields_of
 from smtp_router.config.load import parse
-from smtp_router.config.settings import DEFAULT_PORT, HostPort, Settings
+from smtp_router.config.settings import DEFAULT_PORT, Settings
 from smtp_router.config.settings import Listener as ListenerSettings
+from smtp_router.config.types import HostPort
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
@@ -74,7 +75,9 @@ class ExampleDownstream:
         """Listen, on the same port as before if there was one."""
         if self._listener is None:
             self._listener = Listener(self, ListenerSettings(addr=self.addr))
-            self.addr = await self._listener.start()
+            address = await self._listener.start()
+            assert isinstance(address, HostPort)
+            self.addr = address
 
     async def stop(self) -> None:
         """Be gone, as after a power cut."""
@@ -129,7 +132,7 @@ async def _demo() -> None:
     _show_what_happens()
     written = _write_algorithm()
     service = await _router(downstreams)
-    click.echo(_introduction(service.addresses[0], written=written))
+    click.echo(_introduction(str(service.addresses[0]), written=written))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, service.stop)
     loop.add_signal_handler(signal.SIGINT, service.stop)
@@ -186,7 +189,7 @@ def _write_algorithm() -> bool:
     return True
 
 
-def _introduction(addr: HostPort, *, written: bool) -> str:
+def _introduction(addr: str, *, written: bool) -> str:
     mail = r"'From: me@example.com\nTo: you@example.com\nSubject: Hello\n\nHello!\n'"
     which = "has just been written" if written else "was here already and is used"
     return f"""

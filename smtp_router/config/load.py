@@ -170,6 +170,10 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
+    for _, listener in _items(root, "listen"):
+        if (node := _child(listener, "addr")) and str(node.value).startswith("unix:"):
+            path = file.parent / str(node.value).removeprefix("unix:")
+            node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below
     for place, node in _file_nodes(root):
         if not isinstance(node.value, str):
             continue

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from fnmatch import translate
 from functools import lru_cache
 
-from smtp_router.config.settings import Rate, User
+from smtp_router.config.settings import User
+from smtp_router.config.types import Rate
 from smtp_router.core.reply import Reply
 from smtp_router.routing.ports import Clock
 

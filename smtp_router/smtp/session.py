@@ -47,9 +47,11 @@ class ClientSession(SMTP):
         self,
         site: Site,
         listener: ListenerSettings,
+        *,
         context: ssl.SSLContext | None,
         sessions: "set[ClientSession]",
         loop: asyncio.AbstractEventLoop,
+        peer: tuple[str, int] | None = None,
     ) -> None:
         """Be ready for a connection.
 
@@ -59,6 +61,7 @@ class ClientSession(SMTP):
             context: with the listener's certificate.
             sessions: the register of open sessions, and of closed ones whose task still runs.
             loop: the event loop.
+            peer: the client's address and port, where a proxy has told them.
         """
         settings = site.settings
         super().__init__(
@@ -73,7 +76,8 @@ class ClientSession(SMTP):
         self._wire = Wire()
         self._listener = listener
         self._context = context
-        self._peer = ("", 0)
+        self._peer = peer or ("", 0)
+        self._peer_is_told = peer is not None
         self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
         self._counted_user: str | None = None
         self._cancelled = False
@@ -89,8 +93,8 @@ class ClientSession(SMTP):
         """A client has connected: it hears the banner before anything it says is answered."""
         super().connection_made(transport)
         peername = transport.get_extra_info("peername")
-        if peername:
-            self._peer = (str(peername[0]), int(peername[1]))
+        if isinstance(peername, tuple) and not self._peer_is_told:
+            self._peer = (peername[0], peername[1])
         self._conversation = Conversation(
             self._site,
             self._peer[0],
@@ -100,6 +104,8 @@ class ClientSession(SMTP):
         )
         self._sessions.add(self)
         refusal = self._site.guard.connected(self._peer[0])
+        if self._conversation.user is not None:
+            refusal = self._count_user(self._conversation.user) or refusal
         if refusal is not None:
             self._say_good_bye(refusal)
         else:
@@ -362,8 +368,7 @@ class ClientSession(SMTP):
         )
         if isinstance(result, str):
             guard.login_succeeded(peer)
-            self._counted_user = result
-            if refusal := guard.logged_in(result, self._site.max_sessions(result)):
+            if refusal := self._count_user(result):
                 return answer(refusal, close=True)
             return self._conversation.logged_in(result)
         if result != login.FAILURE:  # a broken exchange, which says nothing about a password
@@ -372,6 +377,13 @@ class ClientSession(SMTP):
         log.warning("login failed", extra={"fields": {"peer": peer}})
         await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
+
+    def _count_user(self, user: str) -> Reply | None:
+        """Count the session as this user's; the reply to refuse it with, if there are too many."""
+        if self._counted_user is not None:
+            self._site.guard.logged_out(self._counted_user)
+        self._counted_user = user
+        return self._site.guard.logged_in(user, self._site.max_sessions(user))
 
     async def _challenge(self, text: bytes) -> bytes | None:
         """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
