@@ -27,10 +27,13 @@ ITERATIONS = 4096
 """RFC 7677 4."""
 
 _SCRAM = re.compile(r"SCRAM-SHA-256\$(\d{1,7}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
+_ARGON2 = re.compile(r"\$argon2(?:id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 _OTHER_HASHES = re.compile(
     r"\$(?:2[abxy]|5|6|y|1|apr1|scrypt|pbkdf2[a-z0-9-]*)\$|\{[A-Z0-9-]+\}|SCRAM-SHA-"
 )
 _DIGEST_OCTETS = 32
+_MIN_SALT_OCTETS = 12
+"""What scramp takes at least."""
 
 
 class Kind(StrEnum):
@@ -59,11 +62,9 @@ def kind_of(stored: str) -> Kind:
             do, and nothing of the hash.
     """
     if stored.startswith("$argon2"):
-        try:
-            argon2.extract_parameters(stored)
-        except argon2.exceptions.InvalidHashError:
+        if not _is_argon2(stored):
             message = "is a malformed argon2 hash: make one with smtp-router hash-password"
-            raise ValueError(message) from None
+            raise ValueError(message)
         return Kind.ARGON2
     if stored.startswith(f"{SCRAM}$"):
         verifier_of(stored)
@@ -72,6 +73,17 @@ def kind_of(stored: str) -> Kind:
         message = "is a hash of a kind that is not known: make one with smtp-router hash-password"
         raise ValueError(message)
     return Kind.PLAIN
+
+
+def _is_argon2(stored: str) -> bool:
+    """Whether a password can be compared with it: what argon2 cannot read would let nobody in."""
+    if not _ARGON2.fullmatch(stored):
+        return False
+    try:
+        parameters = argon2.extract_parameters(stored)
+    except argon2.exceptions.InvalidHashError:
+        return False
+    return parameters.salt_len >= 8 and parameters.hash_len >= 4  # noqa: PLR2004 - RFC 9106 3.1
 
 
 def verify(stored: str, password: str) -> bool:
@@ -105,7 +117,9 @@ def verifier_of(stored: str) -> Verifier:
         salt, stored_key, server_key = (
             base64.b64decode(part, validate=True) for part in match.groups()[1:]
         )
-        if len(stored_key) != _DIGEST_OCTETS or len(server_key) != _DIGEST_OCTETS or not salt:
+        if len(stored_key) != _DIGEST_OCTETS or len(server_key) != _DIGEST_OCTETS:
+            raise ValueError(stored)
+        if len(salt) < _MIN_SALT_OCTETS or int(match[1]) < ITERATIONS:
             raise ValueError(stored)
     except (ValueError, binascii.Error):
         message = "is a malformed SCRAM verifier: make one with smtp-router hash-password --scheme scram"
