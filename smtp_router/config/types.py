@@ -22,6 +22,7 @@ from pydantic import (
 from smtp_router.core.address import is_ehlo_name
 
 _MAX_PORT = 65535
+_HOST_PORT = r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})"
 _PORT = re.compile(r"0|[1-9]\d{0,4}", re.ASCII)  # one spelling each: an address is a default name, too
 
 
@@ -114,7 +115,7 @@ Address = Annotated[
     HostPort,
     PlainValidator(_host_port),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HOST_PORT}$"}),
 ]
 
 
@@ -122,7 +123,7 @@ ListenAddress = Annotated[
     HostPort | UnixPath | SystemdSocket,
     PlainValidator(_listen_address),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+|systemd(:.*)?)$"}),
 ]
 
 
@@ -169,13 +170,13 @@ RatePerTime = Annotated[
     Rate,
     PlainValidator(_rate),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _RATE.pattern}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"}),
 ]
 Network = Annotated[
     IPv4Network | IPv6Network,
     PlainValidator(_network),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
 ]
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
