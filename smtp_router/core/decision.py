@@ -148,9 +148,10 @@ def give_up(attempts: Sequence[Attempt]) -> Reply:
         last = attempts[-1].outcome.reply
         return _complete(last) if last else UNREACHABLE
     for attempt in reversed(attempts):
-        reply = answer(attempt.outcome)
-        if reply.is_transient:
-            return reply
+        if not _is_for_good(attempt.outcome):
+            reply = answer(attempt.outcome)
+            if reply.is_transient:
+                return reply
     return UNREACHABLE
 
 
