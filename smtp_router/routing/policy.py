@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate
+from smtp_router.core.address import unmapped
 from smtp_router.core.reply import Reply
 from smtp_router.routing.ports import Clock
 
@@ -37,11 +38,9 @@ class Networks:
         if not self._index:
             return None
         try:
-            parsed = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(unmapped(address))
         except ValueError:
             return None
-        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-            parsed = parsed.ipv4_mapped
         number = int(parsed)
         for (version, prefix), users in self._index.items():
             if version == parsed.version:

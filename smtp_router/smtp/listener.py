@@ -11,6 +11,7 @@ from typing import Any
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+from smtp_router.core.address import unmapped
 from smtp_router.core.errors import Problem
 from smtp_router.smtp.proxy import NoHeaderError, read_header
 from smtp_router.smtp.session import TLS_HANDSHAKE_S, ClientSession
@@ -145,7 +146,7 @@ class Listener:
         """The client's address and port, if a trusted proxy tells them."""
         if client.family == socket.AF_UNIX:
             return await read_header(client)  # whoever may open the socket is trusted
-        address = ipaddress.ip_address(client.getpeername()[0])
+        address = ipaddress.ip_address(unmapped(client.getpeername()[0]))
         if any(address in network for network in self._settings.proxy_protocol):
             return await read_header(client)
         return None

@@ -9,6 +9,8 @@ import socket
 
 from aiosmtpd.proxy_protocol import AF, V2_CMD, get_proxy
 
+from smtp_router.core.address import unmapped
+
 HEADER_S = 5.0
 """How long a proxy may take: it sends the header with its first packet."""
 MAX_V1_OCTETS = 107
@@ -38,9 +40,10 @@ async def read_header(client: socket.socket) -> tuple[str, int] | None:
         raise NoHeaderError(str(error)) from error
     if not data.valid:
         raise NoHeaderError(data.error)
-    if data.command is V2_CMD.LOCAL or data.family not in (AF.INET, AF.INET6):
+    # Without a stream's protocol (v2) aiosmtpd reads no address.
+    if data.command == V2_CMD.LOCAL or data.family not in (AF.INET, AF.INET6) or not data.src_addr:
         return None
-    return str(data.src_addr), int(data.src_port or 0)
+    return unmapped(str(data.src_addr)), int(data.src_port or 0)
 
 
 class _SocketReader:
