@@ -63,24 +63,37 @@ class Logins:
 
         A salt that is made from the name stays the same, as that of a real login does.
         """
-        route = epoch.routes.get(login)
-        stored = _scram_form(route)
-        if stored is None:
-            salt = self._digest("salt", login, "")[:16]
-            nobody = self._digest("key", login, "")
-            return Verifier(
-                salt=salt, stored_key=nobody, server_key=nobody, iterations=credentials.ITERATIONS
-            )
-        if credentials.kind_of(stored) is Kind.SCRAM:
+        stored = _scram_form(epoch.routes.get(login))
+        kind = None if stored is None else credentials.kind_of(stored)
+        # A plain password has to be made a verifier first, which takes its time: for nobody, too.
+        if Kind.PLAIN in epoch.password_kinds:
+            plain = stored if stored is not None and kind is Kind.PLAIN else self._dummies[Kind.PLAIN]
+            derived = await self._derived(login, plain)
+            if kind is Kind.PLAIN:
+                return derived
+        if stored is not None:
             return credentials.verifier_of(stored)
-        digest = self._digest(stored, login, "")
+        nobody = self._digest("key", login, "")
+        return Verifier(
+            salt=self._salt(login),
+            stored_key=nobody,
+            server_key=nobody,
+            iterations=credentials.ITERATIONS,
+        )
+
+    async def _derived(self, login: str, password: str) -> Verifier:
+        """The verifier of a password that is stored plain; remembered."""
+        digest = self._digest(password, login, "")
         if digest not in self._verifiers:
-            salt = self._digest("salt", login, "")[:16]
+            derive = partial(credentials.derive, password, salt=self._salt(login))
             self._verifiers[digest] = await asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(credentials.derive, stored, salt=salt)
+                self._threads, derive
             )
             _bound(self._verifiers)
         return self._verifiers[digest]
+
+    def _salt(self, login: str) -> bytes:
+        return self._digest("salt", login, "")[:16]
 
     def close(self) -> None:
         """End the threads."""
