@@ -52,6 +52,8 @@ from smtp_router.smtp.wire import (
 MAX_RECEIVED_FIELDS = 100
 """As many and the message goes in circles (RFC 5321 6.3)."""
 MAX_UNKNOWN_COMMANDS = 20
+HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+"""A browser that was talked into speaking to us: what it sends next could be SMTP."""
 MAX_FAILED_LOGINS = 5
 
 OK = Reply(code=250, enhanced="2.0.0", text="OK")
@@ -67,8 +69,7 @@ class _Transaction:
     mail_parameters: Parameters
     rcpt_tos: list[str] = field(default_factory=list)
     rcpt_parameters: list[Parameters] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=list)
-    octets: int = 0
+    chunks: bytearray | None = None
     failed: bool = False
 
 
@@ -189,6 +190,8 @@ class Conversation:
         handler = self._verbs.get(command.verb)
         if handler is not None:
             return handler(command.argument)
+        if command.verb in HTTP_VERBS:
+            return answer(Reply(code=421, enhanced="4.7.0", text="This is SMTP"), close=True)
         self._unknown_commands += 1
         if self._unknown_commands >= MAX_UNKNOWN_COMMANDS:
             reply = Reply(code=421, enhanced="4.7.0", text="Too many unknown commands")
@@ -303,18 +306,24 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: DATA")
         if self._transaction is None or not self._transaction.rcpt_tos:
             raise Refused(503, "5.5.1", "Say MAIL and RCPT first")
-        if self._transaction.chunks or self._transaction.failed:
+        if self._transaction.chunks is not None or self._transaction.failed:
             raise Refused(503, "5.5.1", "Not after BDAT")
         return Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n", content=True)
 
-    def _bdat(self, argument: bytes) -> Receive:
-        """The chunk comes whatever we think of it, so it is taken off the wire before the answer."""
-        parsed = parse_bdat(argument)
+    def _bdat(self, argument: bytes) -> Answer | Receive:
+        """The chunk comes whatever we think of it, so it is taken off the wire before the answer.
+
+        Where its length cannot be read, it would pass for commands: the connection ends.
+        """
+        try:
+            parsed = parse_bdat(argument)
+        except Refused as refused:
+            return answer(refused.reply, close=True)
         transaction = self._transaction
         refusal = None
         if transaction is None or not transaction.rcpt_tos or transaction.failed:
             refusal = Reply(code=503, enhanced="5.5.1", text="Say MAIL and RCPT first")
-        elif transaction.octets + parsed.octets > self._site.settings.max_message_bytes:
+        elif len(transaction.chunks or b"") + parsed.octets > self._site.settings.max_message_bytes:
             refusal = self._too_big()
         self._chunk = (parsed, refusal)
         return Receive(parsed.octets, keep=refusal is None)
@@ -323,15 +332,19 @@ class Conversation:
         assert self._chunk is not None
         (argument, refusal), self._chunk = self._chunk, None
         transaction = self._transaction
-        if transaction is None or refusal is not None:
+        if refusal is not None:
             if transaction is not None:
                 transaction.failed = True
-                transaction.chunks.clear()
-            return refusal or OK
-        transaction.chunks.append(octets)
-        transaction.octets += len(octets)
+                transaction.chunks = None
+            if argument.last:
+                self.reset()
+            return refusal
+        assert transaction is not None
+        if transaction.chunks is None:
+            transaction.chunks = bytearray()  # no list: a client may send an octet at a time
+        transaction.chunks += octets
         if argument.last:
-            return self._content(b"".join(transaction.chunks))
+            return self._content(bytes(transaction.chunks))
         return Reply(code=250, enhanced="2.0.0", text=f"{len(octets)} octets received")
 
     def _too_big(self) -> Reply:
