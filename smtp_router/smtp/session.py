@@ -16,6 +16,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP
 
 from smtp_router.config.settings import Listener as ListenerSettings
+from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, Session
 from smtp_router.core.reply import Reply
@@ -94,7 +95,7 @@ class ClientSession(SMTP):
         super().connection_made(transport)
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple) and not self._peer_is_told:
-            self._peer = (peername[0], peername[1])
+            self._peer = (unmapped(peername[0]), peername[1])
         self._conversation = Conversation(
             self._site,
             self._peer[0],
@@ -104,8 +105,7 @@ class ClientSession(SMTP):
         )
         self._sessions.add(self)
         refusal = self._site.guard.connected(self._peer[0])
-        if self._conversation.user is not None:
-            refusal = self._count_user(self._conversation.user) or refusal
+        refusal = self._count_user(self._conversation.user) or refusal
         if refusal is not None:
             self._say_good_bye(refusal)
         else:
@@ -133,6 +133,8 @@ class ClientSession(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, by whomever."""
+        if self.transport is None:
+            return  # told twice, after a TLS handshake that failed
         super().connection_lost(error)
         self._closing = True
         self._cancel_task()
@@ -331,6 +333,7 @@ class ClientSession(SMTP):
         assert self.transport is not None
         assert self._context is not None
         clear = self.transport
+        encrypted = None
         try:
             encrypted = await self.loop.start_tls(
                 clear, self, self._context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
@@ -338,15 +341,18 @@ class ClientSession(SMTP):
         except OSError as error:
             fields = {"peer": self._peer[0], "error": str(error)}
             log.info("TLS handshake failed", extra={"fields": fields})
-            encrypted = None
+        finally:
+            if encrypted is None:  # also when cancelled: start_tls does not always tell
+                clear.abort()
+                if self.transport is not None:
+                    self.connection_lost(None)
         if encrypted is None:
-            clear.abort()
-            self.connection_lost(None)  # start_tls tells nobody
             return
         self.transport = encrypted
         tls = facts(encrypted)
         assert tls is not None
         self._conversation.started_tls(tls)
+        self._count_user(self._conversation.user)
 
     # Logging in
 
@@ -378,11 +384,13 @@ class ClientSession(SMTP):
         await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
 
-    def _count_user(self, user: str) -> Reply | None:
-        """Count the session as this user's; the reply to refuse it with, if there are too many."""
+    def _count_user(self, user: str | None) -> Reply | None:
+        """Count the session as this user's only; the reply to refuse it with, if there are too many."""
         if self._counted_user is not None:
             self._site.guard.logged_out(self._counted_user)
         self._counted_user = user
+        if user is None:
+            return None
         return self._site.guard.logged_in(user, self._site.max_sessions(user))
 
     async def _challenge(self, text: bytes) -> bytes | None:
