@@ -52,7 +52,7 @@ class Listener:
         address = self._settings.addr
         self._sockets = await asyncio.to_thread(listening_sockets, address)
         for each in self._sockets:
-            if self._settings.proxy_protocol:
+            if self._settings.proxy_protocol or self._settings.tls == "implicit":
                 self._accepting.append(asyncio.create_task(self._accept(each)))
             else:
                 self._servers.append(await self._serve(each))
@@ -107,14 +107,17 @@ class Listener:
         return {"ssl": self._tls.context, "ssl_handshake_timeout": TLS_HANDSHAKE_S}
 
     async def _serve(self, listening: socket.socket) -> asyncio.Server:
-        """Let the event loop accept, which is quicker where nothing has to be read first."""
+        """Let the event loop accept, which is quicker where nothing comes before the session."""
         loop = asyncio.get_running_loop()
         unix = listening.family == socket.AF_UNIX
         create = loop.create_unix_server if unix else loop.create_server
-        return await create(self._session, sock=listening, backlog=BACKLOG, **self._tls_from_the_start())
+        return await create(self._session, sock=listening, backlog=BACKLOG)
 
     async def _accept(self, listening: socket.socket) -> None:
-        """Take connections, each into a task of its own until its session has begun."""
+        """Take connections, each into a task of its own until its session has begun.
+
+        The event loop's own would not end a TLS handshake when the router stops.
+        """
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -144,6 +147,8 @@ class Listener:
 
     async def _peer_behind(self, client: socket.socket) -> tuple[str, int] | None:
         """The client's address and port, if a trusted proxy tells them."""
+        if not self._settings.proxy_protocol:
+            return None
         if client.family == socket.AF_UNIX:
             return await read_header(client)  # whoever may open the socket is trusted
         address = ipaddress.ip_address(unmapped(client.getpeername()[0]))
