@@ -236,9 +236,8 @@ class Conversation:
         """In clear text only from this machine, unless the configuration says otherwise."""
         if self.tls is None and self._require_tls:
             return False
-        return (
-            self.tls is not None or is_loopback(self._peer) or self._site.settings.allow_plaintext_auth
-        )
+        local = not self._peer or is_loopback(self._peer)  # no address: a Unix socket
+        return self.tls is not None or local or self._site.settings.allow_plaintext_auth
 
     def _starttls(self, argument: bytes) -> StartTls:
         if argument:
