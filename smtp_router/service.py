@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import os
 import resource
 import secrets
 import time
@@ -77,16 +78,18 @@ class Service:
         """Listen; every listener that is ready is logged with its real address.
 
         Raises:
-            OSError: an address cannot be listened on; the others are closed again.
+            OSError: an address (its `filename`) cannot be listened on; the others are closed again.
         """
         addresses = []
         for settings in self.settings.listen:
             listener = Listener(self, settings)
             try:
                 address = await listener.start()
-            except OSError:
+            except OSError as error:
                 self._close_listeners()
-                raise
+                number = error.errno or 0
+                reason = os.strerror(number) if number > 0 else error.strerror  # below 0: no such host
+                raise OSError(number, reason or str(error), str(settings.addr)) from error
             self._listeners.append(listener)
             addresses.append(address)
             log.info("listening on %s", address)

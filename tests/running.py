@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -127,10 +128,13 @@ class _Running:
         self.port = 0
 
     def configure(self, configuration: Config) -> None:
-        """Write the configuration, all at once, as a deployment would."""
-        self.configuration = configuration
+        """Write the configuration."""
+        self.write(json.dumps(configuration, indent=1).encode())
+
+    def write(self, text: bytes) -> None:
+        """Write the configuration's file, all at once, as a deployment would."""
         fresh = self.file.with_suffix(".new")
-        fresh.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        fresh.write_bytes(text)
         fresh.replace(self.file)
 
     def connect(self, *, timeout: float = WAIT_S, read_banner: bool = True) -> RawClient:
@@ -243,12 +247,21 @@ def environment(**more: str) -> dict[str, str]:
 class Program:
     """A command of ours as a process; all that it says is kept, line by line."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start `smtp-router` with these arguments."""
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        redirect: str = "",
+    ) -> None:
+        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
         self.lines: list[str] = []
         self._changed = threading.Condition()
+        program = [sys.executable, "-m", "smtp_router", *arguments]
+        if redirect:
+            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "smtp_router", *arguments],
+            program,
             cwd=cwd,
             env=environment(**(env or {})),
             stdin=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -132,11 +133,11 @@ async def _demo() -> None:
     _show_what_happens()
     written = _write_algorithm()
     service = await _router(downstreams)
-    click.echo(_introduction(str(service.addresses[0]), written=written))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, service.stop)
     loop.add_signal_handler(signal.SIGINT, service.stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    click.echo(_introduction(str(service.addresses[0]), written=written))
     async with asyncio.TaskGroup() as tasks:
         _listen_to_keyboard(downstreams, tasks)
         await service.run()
@@ -185,7 +186,11 @@ def _write_algorithm() -> bool:
     """Put the algorithm's file there, unless there is one; whether it was written."""
     if ALGORITHM.exists():
         return False
-    ALGORITHM.write_text(ALGORITHM_TEXT, encoding="utf-8")
+    try:
+        ALGORITHM.write_text(ALGORITHM_TEXT, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"cannot write ./{ALGORITHM}: {error.strerror}; try another folder", err=True)
+        sys.exit(2)
     return True
 
 
@@ -215,22 +220,30 @@ def _listen_to_keyboard(downstreams: list[ExampleDownstream], tasks: asyncio.Tas
     actions = {f"stop {downstream.name}": downstream.stop for downstream in downstreams}
     actions |= {f"start {downstream.name}": downstream.start for downstream in downstreams}
     loop = asyncio.get_running_loop()
+    typed = bytearray()
 
-    def on_line() -> None:
-        line = sys.stdin.readline()
-        if not line:
-            loop.remove_reader(sys.stdin)
-            return
-        words = " ".join(line.split())
-        if words in actions:
-            tasks.create_task(actions[words]())
-            click.echo(f"{words}: done")
-        elif words:
-            click.echo(f"Type one of: {', '.join(actions)}")
+    async def obey(words: str) -> None:
+        await actions[words]()
+        click.echo(f"{words}: done")
+
+    def on_input(keyboard: int) -> None:
+        octets = os.read(keyboard, 4096)
+        if not octets:
+            loop.remove_reader(keyboard)
+        typed.extend(octets)
+        *lines, rest = typed.split(b"\n")
+        typed[:] = rest
+        for line in lines:
+            words = " ".join(line.decode(errors="replace").split())
+            if words in actions:
+                tasks.create_task(obey(words))
+            elif words:
+                click.echo(f"Type one of: {', '.join(actions)}")
 
     try:
-        loop.add_reader(sys.stdin, on_line)
-    except (OSError, ValueError, NotImplementedError):
+        keyboard = sys.stdin.fileno()
+        loop.add_reader(keyboard, on_input, keyboard)
+    except (AttributeError, OSError, ValueError, NotImplementedError):
         return  # stdin is a file, or closed
 
 

@@ -25,6 +25,8 @@ def configure(form: str, level: str) -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(level.upper())
+    # Who waits for "listening on …" gets it at any level.
+    logging.getLogger("smtp_router.service").setLevel(min(logging.root.level, logging.INFO))
     # aiosmtpd logs commands as they come, and so what clients say during AUTH.
     logging.getLogger("mail").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

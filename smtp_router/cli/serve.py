@@ -40,6 +40,6 @@ async def _serve(loaded: Loaded) -> None:
     try:
         await service.start()
     except OSError as error:
-        click.echo(f"cannot listen: {error.strerror or error}", err=True)
+        click.echo(f"cannot listen on {error.filename}: {error.strerror}", err=True)
         sys.exit(2)
     await service.run()

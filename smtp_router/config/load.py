@@ -75,6 +75,11 @@ class Loaded:
     root: tree.Node
     positions: Sequence[int]
 
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start from."""
+        return Path(os.path.abspath(self.file)).parent  # noqa: PTH100 - links stay links
+
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A problem at a key of this configuration."""
         return _problem(self.file, self.root, path, message)

@@ -6,7 +6,7 @@ deeper than `MAX_DEPTH`, tags are not known, and keys are strings that come once
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -43,13 +43,13 @@ class Node:
     """One value of the configuration.
 
     Args:
-        value: a scalar, a list of nodes, or a dict of nodes by key.
+        value: a scalar, a list of nodes, or a dict of nodes by key; not in the repr, as secrets are.
         line: where it starts, counted from 1.
         size: how many values it holds when all aliases are written out, itself included.
         hidden: whether its text came from outside the file (`${…}`), so that it must not be shown.
     """
 
-    value: "Scalar | list[Node] | dict[str, Node]"
+    value: "Scalar | list[Node] | dict[str, Node]" = field(repr=False)
     line: int
     size: int = 1
     hidden: bool = False

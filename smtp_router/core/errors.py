@@ -67,7 +67,7 @@ class PluginError(SmtpRouterError):
             key: the key below the plugin's own in the configuration, as in `options.weight`.
         """
         self.plugin = plugin
-        self.message = " ".join(message.split())  # one line, whatever an exception's text is like
+        self.message: str = " ".join(message.split())  # one line, whatever an exception's text is like
         self.file = file
         self.line = line
         self.key = key

@@ -31,6 +31,11 @@ class PluginFile:
         self.digest = ""
         """SHA-256 of the version that is at work."""
 
+    @property
+    def seen(self) -> str:
+        """SHA-256 of the version that was last looked at, good or broken."""
+        return self._watch.digest
+
     def changed(self) -> bool:
         """Whether the file differs from what was last looked at, good or broken."""
         return self._watch.changed()

@@ -5,10 +5,8 @@ from the epoch before it all that did not change: plugins with their state, down
 figures.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 
 from smtp_router.config.load import Loaded
@@ -45,14 +43,15 @@ class Route:
         targets: the downstreams by name, in the configuration's order.
         plugins: `plugins` in order, the algorithm last.
         chains: their hooks, compiled.
-        files: the plugin files among them, which are looked at before every message.
+        files: the plugin files among them, which are looked at before every message, each with the
+            version that was there when this was built.
     """
 
     user: User
     targets: Mapping[str, Target]
     plugins: tuple[Plugin, ...]
     chains: Chains
-    files: tuple[PluginFile, ...]
+    files: Mapping[PluginFile, str]
 
     def untried(self, attempts: Sequence[Attempt]) -> tuple[Downstream, ...]:
         """The downstreams not yet tried, in order, with their figures as they are now."""
@@ -64,8 +63,8 @@ class Route:
         )
 
     def is_stale(self) -> bool:
-        """Whether a plugin's file has changed since it was looked at."""
-        return any(file.changed() for file in self.files)
+        """Whether a plugin's file has changed, or is just being loaded again."""
+        return any(file.seen != version or file.changed() for file, version in self.files.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +94,16 @@ class Epoch:
     def plugin_files(self) -> frozenset[PluginFile]:
         """All plugin files that this epoch was built from."""
         return frozenset(file for route in self.routes.values() for file in route.files)
+
+
+def plugin_files(loaded: Loaded, registry: Registry) -> frozenset[PluginFile]:
+    """All plugin files that a configuration names."""
+    return frozenset(
+        registry.file(loaded.folder / use.use)
+        for user in loaded.settings.users
+        for use in (*user.plugins, user.algorithm)
+        if is_path(use.use)
+    )
 
 
 def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> Epoch:
@@ -145,23 +154,20 @@ class _RouteBuilder:
         self.user = user
         self.old = old
         self.path = path
-        self.base = Path(os.path.abspath(loaded.file)).parent  # noqa: PTH100 - links stay links
         self.problems: list[Problem] = []
         self._uses = (*user.plugins, user.algorithm)
         self._unclaimed = list(self.old.plugins) if self.old else []
 
     def build(self) -> Route:
         plugins = tuple(self._plugins())
+        names = dict.fromkeys(use.use for use in self._uses)
+        files = [self.registry.file(self.loaded.folder / name) for name in names if is_path(name)]
         return Route(
             user=self.user,
             targets=MappingProxyType({s.name: self._target(s) for s in self.user.downstreams}),
             plugins=plugins,
             chains=chains(plugins, self.loaded.settings.hook_timeout_s),
-            files=tuple(
-                self.registry.file(self.base / name)
-                for name in dict.fromkeys(use.use for use in self._uses)
-                if is_path(name)
-            ),
+            files=MappingProxyType({file: file.seen for file in files}),
         )
 
     def _target(self, settings: DownstreamSettings) -> Target:
@@ -196,7 +202,7 @@ class _RouteBuilder:
     def _plugin(self, path: KeyPath, use: PluginUse) -> Plugin | None:
         trust_all = self.loaded.settings.allow_writable_plugins
         try:
-            definition = self.registry.find(use.use, self.base, trust_all=trust_all)
+            definition = self.registry.find(use.use, self.loaded.folder, trust_all=trust_all)
             return self.registry.make(definition, use.options, self._previous(use))
         except PluginError as error:
             keys = tuple(error.key.split(".")) if error.key else ()

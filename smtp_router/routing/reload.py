@@ -9,10 +9,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from smtp_router.config.load import Loaded, load
+from smtp_router.config.load import InvalidConfigError, Loaded, load
 from smtp_router.core.errors import ConfigError
+from smtp_router.disk import Watch
+from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.registry import Registry
-from smtp_router.routing.epoch import Epoch, build
+from smtp_router.routing.epoch import Epoch, build, plugin_files
+from smtp_router.routing.shield import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +43,19 @@ class LiveEpochs:
         self._registry = registry
         self._read = read
         self._loaded = first
+        self._refused: tuple[Watch | PluginFile, ...] = ()  # what may mend a configuration that is bad
         self._lock = asyncio.Lock()
         self.current: Epoch = build(first, registry)
         """The epoch at work."""
 
     async def refresh(self) -> Epoch:
-        """Look at the plugins' files again; the epoch at work after that."""
+        """Look at the plugins' files again; the epoch at work after that.
+
+        What is begun is ended, also if the client that it is for goes away: a file is read only once.
+        """
+        return await to_the_end(self._refresh())
+
+    async def _refresh(self) -> Epoch:
         async with self._lock:
             if any(file.changed() for file in self.current.plugin_files):
                 await self._swap(read=False)
@@ -64,32 +74,52 @@ class LiveEpochs:
                 await self._swap(read=config)
 
     def _changes(self) -> tuple[bool, bool]:
-        config = any(watch.changed() for watch in self._loaded.watches)
+        config = any(file.changed() for file in (*self._loaded.watches, *self._refused))
         plugins = any(file.changed() for file in self.current.plugin_files)
         return config, plugins
 
     async def _swap(self, *, read: bool) -> None:
         """Build the next epoch in a thread, and put it in place if it can be used."""
-        before = self.current.settings
-        try:
-            self.current = await asyncio.to_thread(self._next, read=read)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error(  # noqa: TRY400 - the problem says it all
-                    "not reloaded, the old configuration stays",
-                    extra={"fields": {"problem": str(problem)}},
-                )
-        else:
+        before = self.current
+        self.current = await asyncio.to_thread(self._next, read=read)
+        if self.current is not before:
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
-            if self.current.settings.listen != before.listen:
+            if self.current.settings.listen != before.settings.listen:
                 log.warning("listen has changed, which takes a restart")
 
     def _next(self, *, read: bool) -> Epoch:
+        """The next epoch, or the one at work if no other can be used."""
         if read:
-            for watch in self._loaded.watches:
-                watch.look()  # a file that is broken is complained about once
+            try:
+                return self._read_again()
+            except ConfigError as error:
+                _complain(error)
+            if not any(route.is_stale() for route in self.current.routes.values()):
+                return self.current
+        try:
+            return build(self._loaded, self._registry, self.current)
+        except ConfigError as error:
+            _complain(error)
+            return self.current
+
+    def _read_again(self) -> Epoch:
+        for watch in self._loaded.watches:
+            watch.look()  # a file that is broken is complained about once
+        self._refused = ()
+        try:
             loaded = self._read(self._loaded.file)
-            epoch = build(loaded, self._registry, self.current)
-            self._loaded = loaded
-            return epoch
-        return build(self._loaded, self._registry, self.current)
+        except InvalidConfigError as error:
+            self._refused = error.usable.watches
+            raise
+        self._refused = (*loaded.watches, *plugin_files(loaded, self._registry))
+        epoch = build(loaded, self._registry, self.current)
+        self._refused = ()
+        self._loaded = loaded
+        return epoch
+
+
+def _complain(error: ConfigError) -> None:
+    for problem in error.problems:
+        log.error(
+            "not reloaded, the old configuration stays", extra={"fields": {"problem": str(problem)}}
+        )

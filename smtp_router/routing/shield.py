@@ -24,6 +24,7 @@ async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
     except asyncio.CancelledError:
         if current is None or current.cancelling() > 1 or task.cancelled():
             task.cancel()
+            await asyncio.wait({task})
             raise
         current.uncancel()
     try:

@@ -195,7 +195,8 @@ class ClientSession(SMTP):
             self._gone.set()
 
     def _part_if_idle(self) -> None:
-        busy = self._work is not None or self._conversation.in_transaction
+        working = self._work is not None and not self._challenged  # else the turn is the client's
+        busy = working or self._conversation.in_transaction
         if self._draining and not busy and not self._closing:
             self._say_good_bye(SHUTTING_DOWN)
 

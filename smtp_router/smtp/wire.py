@@ -89,7 +89,7 @@ class Wire:
         self._scanned = 0
 
     def start_content(self, max_octets: int) -> None:
-        """The next octets are content, of this size at most (dots un-stuffed or not)."""
+        """The next octets are content, of this size at most, doubled dots counted once (RFC 1870 3)."""
         self._max_content = max_octets
         self._chunks = []
         self._content_octets = 0
@@ -144,7 +144,7 @@ class Wire:
         else:  # that CRLF (and maybe the dot) came with an earlier piece
             body = b"".join(self._chunks)[:taken]
             self._content_octets += taken
-        too_big = self._content_octets > self._max_content
+        too_big = self._content_octets > self._max_content and not self._fits(body)
         self._max_content = None
         self._chunks = []
         return ContentTooBig() if too_big else Content(body)
@@ -163,10 +163,17 @@ class Wire:
         self._chunks = []
         return Chunk(octets)
 
+    def _fits(self, body: bytes) -> bool:
+        """Whether content whose octets on the wire are too many is within the limit all the same."""
+        assert self._max_content is not None
+        doubled = body.count(b"\r\n.") + body.startswith(b".")
+        return len(body) == self._content_octets and len(body) - doubled <= self._max_content
+
     def _keep(self, chunk: bytes) -> None:
         assert self._max_content is not None
         self._content_octets += len(chunk)
-        if self._content_octets > self._max_content + len(_END):  # the end may have come in pieces
+        # At worst every line is a doubled dot, four octets for three; and the end may come in pieces.
+        if self._content_octets > self._max_content * 4 // 3 + len(_END):
             self._chunks.clear()
         elif chunk:
             self._chunks.append(chunk)

@@ -1,0 +1,253 @@
+"""Command lines, one by one: what is taken, and with which reply the rest is refused."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtp_router.smtp.commands import (
+    Command,
+    PathArgument,
+    Refused,
+    parse_command,
+    parse_mail,
+    parse_rcpt,
+)
+
+MAX_BYTES = 1000
+
+
+def mail(argument: bytes, *, esmtp: bool = True) -> PathArgument:
+    return parse_mail(argument, esmtp=esmtp, max_bytes=MAX_BYTES)
+
+
+def rcpt(argument: bytes, *, esmtp: bool = True, utf8: bool = False) -> PathArgument:
+    return parse_rcpt(argument, esmtp=esmtp, utf8=utf8)
+
+
+def code(refused: pytest.ExceptionInfo[Refused]) -> str:
+    reply = refused.value.reply
+    return f"{reply.code} {reply.enhanced}"
+
+
+# The line
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b"NOOP", Command("NOOP", b"")),
+        (b"noop", Command("NOOP", b"")),
+        (b"NoOp  ", Command("NOOP", b"")),
+        (b"EHLO host.example", Command("EHLO", b"host.example")),
+        (b"MAIL FROM:<a@a.example> SIZE=1 ", Command("MAIL", b"FROM:<a@a.example> SIZE=1")),
+        (b"HELP \xff", Command("HELP", b"\xff")),
+        (b"X2", Command("X2", b"")),
+        (b"NOOP" + 506 * b"x", Command("NOOP" + 506 * "X", b"")),
+        (b"MAIL " + 1017 * b"x", Command("MAIL", 1017 * b"x")),
+        (b"AUTH " + 12_281 * b"x", Command("AUTH", 12_281 * b"x")),
+    ],
+)
+def test_a_line_is_a_verb_and_an_argument(line: bytes, command: Command) -> None:
+    assert parse_command(line) == command
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        (b"", "500 5.5.2"),
+        (b" ", "500 5.5.2"),
+        (b" NOOP", "500 5.5.2"),
+        (b"\xff", "500 5.5.2"),
+        (b"NO-OP", "500 5.5.2"),
+        (b"MAIL:", "500 5.5.2"),
+        (b"NOOP\0", "500 5.5.2"),
+        (b"NOOP\r", "500 5.5.2"),
+        (b"NOOP\nQUIT", "500 5.5.2"),
+        (b"NOOP\tx", "500 5.5.2"),
+        (b"MAIL FROM:<a\x08@a.example>", "500 5.5.2"),
+        (b"EHLO \x1b[31m", "500 5.5.2"),
+        (b"NOOP \x7f", "500 5.5.2"),
+        (b"NOOP " + 506 * b"x", "500 5.5.2"),
+        (b"RCPT " + 1018 * b"x", "500 5.5.2"),
+        (b"AUTH " + 12_282 * b"x", "500 5.5.2"),
+    ],
+)
+def test_what_is_no_line_is_refused(line: bytes, reply: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_command(line)
+    assert code(refused) == reply
+
+
+# MAIL
+
+
+@pytest.mark.parametrize(
+    ("argument", "address", "parameters"),
+    [
+        (b"FROM:<>", "", {}),
+        (b"FROM:<a@a.example>", "a@a.example", {}),
+        (b"from:<a@a.example>", "a@a.example", {}),
+        (b"FROM: <a@a.example>", "a@a.example", {}),
+        (b'FROM:<"a b"@a.example>', '"a b"@a.example', {}),
+        (b'FROM:<">"@a.example>', '">"@a.example', {}),
+        (b'FROM:<"\\""@a.example>', '"\\""@a.example', {}),
+        (b"FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]", {}),
+        (b"FROM:<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1]", {}),
+        (b"FROM:<=?utf-8?q?a?=@a.example>", "=?utf-8?q?a?=@a.example", {}),
+        (b"FROM:<> SIZE=0", "", {"SIZE": "0"}),
+        (b"FROM:<a@a.example> SIZE=1000", "a@a.example", {"SIZE": "1000"}),
+        (b"FROM:<a@a.example> size=1 body=8bitmime", "a@a.example", {"SIZE": "1", "BODY": "8bitmime"}),
+        (b"FROM:<a@a.example> BODY=7BIT", "a@a.example", {"BODY": "7BIT"}),
+        (b"FROM:<a@a.example>  SIZE=1  ", "a@a.example", {"SIZE": "1"}),
+        ("FROM:<ü@ü.example> SMTPUTF8".encode(), "ü@ü.example", {"SMTPUTF8": None}),
+        (b"FROM:<a@a.example> SMTPUTF8", "a@a.example", {"SMTPUTF8": None}),
+    ],
+)
+def test_mail(argument: bytes, address: str, parameters: Mapping[str, str | None]) -> None:
+    assert mail(argument) == PathArgument(address, parameters)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reply"),
+    [
+        (b"", "501 5.5.4"),
+        (b"TO:<a@a.example>", "501 5.5.4"),
+        (b"FROM", "501 5.5.4"),
+        (b"FROM <a@a.example>", "501 5.5.4"),
+        (b"FROM:", "501 5.1.7"),
+        (b"FROM:a@a.example", "501 5.1.7"),
+        (b"FROM:<a@a.example", "501 5.1.7"),
+        (b"FROM:a@a.example>", "501 5.1.7"),
+        (b"FROM:<<a@a.example>>", "501 5.1.7"),
+        (b"FROM:<a>", "501 5.1.7"),
+        (b"FROM:<postmaster>", "501 5.1.7"),
+        (b"FROM:<a@>", "501 5.1.7"),
+        (b"FROM:<@a.example>", "501 5.1.7"),
+        (b"FROM:<a b@a.example>", "501 5.1.7"),
+        (b"FROM:<a@a.example >", "501 5.1.7"),
+        (b"FROM:< a@a.example>", "501 5.1.7"),
+        (b"FROM:<a@a example>", "501 5.1.7"),
+        (b"FROM:<a@a..example>", "501 5.1.7"),
+        (b"FROM:<.a@a.example>", "501 5.1.7"),
+        (b"FROM:<a.@a.example>", "501 5.1.7"),
+        (b"FROM:<a@-a.example>", "501 5.1.7"),
+        (b"FROM:<a@a.example->", "501 5.1.7"),
+        (b"FROM:<a@a@a.example>", "501 5.1.7"),
+        (b"FROM:<a(comment)@a.example>", "501 5.1.7"),
+        (b'FROM:<"a@a.example>', "501 5.1.7"),
+        (b"FROM:<a@[192.0.2.256]>", "501 5.1.7"),
+        (b"FROM:<a@[IPv6:x]>", "501 5.1.7"),
+        (b"FROM:<a@[a.example]>", "501 5.1.7"),
+        (b"FROM:<" + 250 * b"a" + b"@a.example>", "501 5.1.7"),
+        (b"FROM:<a@" + 64 * b"a" + b".example>", "501 5.1.7"),
+        (b"FROM:<\xff@a.example> SMTPUTF8", "501 5.1.7"),
+        ("FROM:<\u2028@a.example> SMTPUTF8".encode(), "501 5.1.7"),
+        (b"FROM:<@b.example:a@a.example>", "553 5.1.7"),
+        (b"FROM:<@b.example,@c.example:a@a.example>", "553 5.1.7"),
+        ("FROM:<ü@a.example>".encode(), "553 5.6.7"),
+        ("FROM:<ü@a.example> SIZE=1".encode(), "553 5.6.7"),
+        (b"FROM:<a@a.example>SIZE=1", "501 5.5.4"),
+        (b"FROM:<a@a.example>x", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=x", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=-1", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=1=1", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=" + 21 * b"1", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=1 size=2", "501 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=\xd9\xa1", "501 5.5.4"),
+        (b"FROM:<a@a.example> BODY=BINARYMIME", "501 5.5.4"),
+        (b"FROM:<a@a.example> BODY", "501 5.5.4"),
+        (b"FROM:<a@a.example> SMTPUTF8=1", "501 5.5.4"),
+        (b"FROM:<a@a.example> -", "501 5.5.4"),
+        (b"FROM:<a@a.example> RET=FULL", "555 5.5.4"),
+        (b"FROM:<a@a.example> AUTH=<>", "555 5.5.4"),
+        (b"FROM:<a@a.example> X", "555 5.5.4"),
+        (b"FROM:<a@a.example> SIZE=1001", "552 5.3.4"),
+        (b"FROM:<a@a.example> SIZE=" + 20 * b"9", "552 5.3.4"),
+    ],
+)
+def test_mail_refused(argument: bytes, reply: str) -> None:
+    with pytest.raises(Refused) as refused:
+        mail(argument)
+    assert code(refused) == reply
+
+
+@pytest.mark.parametrize("parameter", [b"SIZE=1", b"BODY=7BIT", b"SMTPUTF8"])
+def test_behind_helo_there_are_no_parameters(parameter: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        mail(b"FROM:<a@a.example> " + parameter, esmtp=False)
+    assert code(refused) == "555 5.5.4"
+
+
+# RCPT
+
+
+@pytest.mark.parametrize(
+    ("argument", "address"),
+    [
+        (b"TO:<b@b.example>", "b@b.example"),
+        (b"to: <b@b.example>", "b@b.example"),
+        (b"TO:<postmaster>", "postmaster"),
+        (b"TO:<PostMaster>", "PostMaster"),
+        (b'TO:<"b, c"@b.example>', '"b, c"@b.example'),
+        (b"TO:<b@localhost>", "b@localhost"),
+    ],
+)
+def test_rcpt(argument: bytes, address: str) -> None:
+    assert rcpt(argument) == PathArgument(address, {})
+
+
+@pytest.mark.parametrize(
+    ("argument", "reply"),
+    [
+        (b"", "501 5.5.4"),
+        (b"FROM:<b@b.example>", "501 5.5.4"),
+        (b"TO:<>", "501 5.1.3"),
+        (b"TO:<b>", "501 5.1.3"),
+        (b"TO:b@b.example", "501 5.1.3"),
+        (b"TO:<b@b.example", "501 5.1.3"),
+        (b"TO:<b@b.example><c@c.example>", "501 5.5.4"),
+        (b"TO:<b@b.example>,<c@c.example>", "501 5.5.4"),
+        (b"TO:<=?utf-8?q?a=0d=0ag:x=40x.example?= b@b.example>", "501 5.1.3"),
+        (b"TO:<@c.example:b@b.example>", "553 5.1.3"),
+        ("TO:<ü@b.example>".encode(), "553 5.6.7"),
+        (b"TO:<b@b.example> NOTIFY=NEVER", "555 5.5.4"),
+        (b"TO:<b@b.example> ORCPT=rfc822;b@b.example", "555 5.5.4"),
+        (b"TO:<b@b.example> SMTPUTF8", "555 5.5.4"),
+    ],
+)
+def test_rcpt_refused(argument: bytes, reply: str) -> None:
+    with pytest.raises(Refused) as refused:
+        rcpt(argument)
+    assert code(refused) == reply
+
+
+def test_a_recipient_may_be_utf8_if_mail_said_so() -> None:
+    assert rcpt("TO:<ü@b.example>".encode(), utf8=True).address == "ü@b.example"
+
+
+# Whatever comes
+
+
+@given(st.binary(max_size=60))
+def test_an_address_that_is_taken_has_the_octets_that_were_given(octets: bytes) -> None:
+    try:
+        parsed = mail(b"FROM:<" + octets + b"> SMTPUTF8")
+    except Refused:
+        return
+    assert parsed.address.encode() == octets
+    assert parsed.address.isprintable()
+
+
+@given(st.binary(max_size=60))
+def test_no_refusal_echoes_what_cannot_be_printed(octets: bytes) -> None:
+    try:
+        command = parse_command(b"MAIL " + octets)
+        mail(command.argument)
+    except Refused as refused:
+        text = str(refused.reply)
+        assert text.isascii()
+        assert text.isprintable()

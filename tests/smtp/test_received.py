@@ -1,0 +1,104 @@
+"""The trace field, form by form (RFC 5321 4.4)."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes
+from typing import Any
+
+import pytest
+
+from smtp_router.core.message import TLS, Session
+from smtp_router.smtp.received import received_field
+from tests.support import make_message
+
+V4 = Session(peer="192.0.2.1", peer_port=4, ehlo="client.example")
+V6 = Session(peer="2001:db8::1", peer_port=6, ehlo="[IPv6:2001:db8::1]")
+ENCRYPTED = TLS(version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (
+            {"session": V4},
+            (
+                "Received: from client.example ([192.0.2.1])\r\n"
+                "\tby router.example (smtp-router) with ESMTPA id message-1\r\n"
+                "\tfor <rcpt@b.example>;\r\n"
+                "\tTue, 03 Feb 2026 04:05:06 +0000\r\n"
+            ),
+        ),
+        (
+            {
+                "session": V6,
+                "rcpt_tos": ("a@b.example", "b@b.example"),
+                "received_at": datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=-8))),
+            },
+            (
+                "Received: from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n"
+                "\tby router.example (smtp-router) with ESMTPA id message-1;\r\n"
+                "\tTue, 03 Feb 2026 04:05:06 -0800\r\n"
+            ),
+        ),
+        (
+            {"session": Session(peer="192.0.2.1", ehlo="client.example", tls=ENCRYPTED)},
+            (
+                "Received: from client.example ([192.0.2.1])\r\n"
+                "\tby router.example (smtp-router) with ESMTPSA id message-1\r\n"
+                "\t(TLSv1.3, TLS_AES_256_GCM_SHA384)\r\n"
+                "\tfor <rcpt@b.example>;\r\n"
+                "\tTue, 03 Feb 2026 04:05:06 +0000\r\n"
+            ),
+        ),
+        (
+            {"session": V4, "rcpt_tos": ('"a b"@b.example',)},
+            (
+                "Received: from client.example ([192.0.2.1])\r\n"
+                "\tby router.example (smtp-router) with ESMTPA id message-1\r\n"
+                '\tfor <"a b"@b.example>;\r\n'
+                "\tTue, 03 Feb 2026 04:05:06 +0000\r\n"
+            ),
+        ),
+    ],
+)
+def test_a_field(changes: dict[str, Any], field: str) -> None:
+    assert received_field(make_message(**changes), "router.example") == field.encode()
+
+
+@pytest.mark.parametrize(
+    ("esmtp", "tls", "utf8", "user", "protocol"),
+    [
+        (True, None, False, "u", "ESMTPA"),
+        (True, ENCRYPTED, False, "u", "ESMTPSA"),
+        (True, None, True, "u", "UTF8SMTPA"),
+        (True, ENCRYPTED, True, "u", "UTF8SMTPSA"),
+        (True, None, False, "", "ESMTP"),
+        (True, ENCRYPTED, False, "", "ESMTPS"),
+        (False, None, False, "u", "SMTP"),
+    ],
+)
+def test_the_protocol_has_its_registered_name(
+    *, esmtp: bool, tls: TLS | None, utf8: bool, user: str, protocol: str
+) -> None:
+    """RFC 3848, RFC 6531 4.3."""
+    message = make_message(
+        user=user,
+        session=Session(peer="192.0.2.1", ehlo="x", esmtp=esmtp, tls=tls),
+        mail_parameters={"SMTPUTF8": None} if utf8 else {},
+    )
+    assert f" with {protocol} id ".encode() in received_field(message, "router.example")
+
+
+def test_every_line_of_it_is_short_and_folded() -> None:
+    message = make_message(session=V6, rcpt_tos=(200 * "a" + "@b.example",))
+    first, *others = received_field(message, "router.example").split(b"\r\n")
+    assert first.startswith(b"Received: ")
+    assert others.pop() == b""
+    assert all(re.match(rb"\t\S", line) for line in others)
+    assert all(len(line) <= 998 for line in others)
+
+
+def test_it_can_be_read_by_a_parser_of_mail() -> None:
+    field = received_field(make_message(session=V4, received_at=datetime.now(UTC)), "router.example")
+    parsed = message_from_bytes(field + b"Subject: hello\r\n\r\nbody\r\n")
+    assert [name for name, _ in parsed.items()] == ["Received", "Subject"]

@@ -1,0 +1,201 @@
+"""Cutting octets into commands and content: the same whatever segments they come in."""
+
+import itertools
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smtp_router.smtp.wire import (
+    MAX_LINE_OCTETS,
+    CommandLine,
+    Content,
+    ContentTooBig,
+    Event,
+    LineTooLong,
+    Wire,
+)
+
+ROOMY = 1_000_000
+
+
+def cut(pieces: Iterable[bytes], max_octets: int = ROOMY) -> tuple[list[Event], bytes]:
+    """The events of these segments, and what is left; behind a line `DATA` comes content."""
+    wire = Wire()
+    events: list[Event] = []
+    for piece in pieces:
+        wire.feed(piece)
+        while (event := wire.next_event()) is not None:
+            events.append(event)
+            if event == CommandLine(b"DATA"):
+                wire.start_content(max_octets)
+    wire.feed(b"")
+    assert wire.next_event() is None
+    return events, b"in content" if wire.in_content else b"between commands"
+
+
+def whole(data: bytes, max_octets: int = ROOMY) -> tuple[list[Event], bytes]:
+    """The same, said in the fewest words: all octets at hand, nothing kept in between."""
+    events: list[Event] = []
+    while True:
+        line, end, rest = data.partition(b"\r\n")
+        if not end:
+            return events, b"between commands"
+        if len(line) + 2 > MAX_LINE_OCTETS:
+            events.append(LineTooLong())
+        else:
+            events.append(CommandLine(line))
+        data = rest
+        if line == b"DATA":
+            content, end, rest = (b"\r\n" + data).partition(b"\r\n.\r\n")
+            if not end:
+                return events, b"in content"
+            content = (content + b"\r\n")[2:]
+            size = len((b"\r\n" + content).replace(b"\r\n.", b"\r\n")) - 2  # RFC 1870 3
+            events.append(Content(content) if size <= max_octets else ContentTooBig())
+            data = rest
+
+
+def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted(cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+TOKENS = st.sampled_from(
+    [b"\r\n", b"\r\n.\r\n", b"\r", b"\n", b".", b"..", b"DATA\r\n", b"NOOP", b" ", b"\0", b"\xff"]
+)
+STREAM = st.lists(TOKENS, max_size=25).map(b"".join)
+
+
+@given(data=STREAM, cuts=st.lists(st.integers(0, 80)), max_octets=st.sampled_from([0, 1, 3, 6, ROOMY]))
+@settings(max_examples=500)
+def test_events_do_not_depend_on_segments(data: bytes, cuts: list[int], max_octets: int) -> None:
+    expected = whole(data, max_octets)
+    assert cut([data], max_octets) == expected
+    assert cut(split(data, (min(at, len(data)) for at in cuts)), max_octets) == expected
+    assert cut((bytes((octet,)) for octet in data), max_octets) == expected
+
+
+@given(STREAM.map(lambda data: b"DATA\r\n" + data + b"\r\n.\r\nQUIT\r\n"))
+@settings(max_examples=200)
+def test_content_does_not_depend_on_where_it_is_split_in_two(data: bytes) -> None:
+    expected = whole(data)
+    for at in range(len(data)):
+        assert cut(split(data, [at])) == expected
+
+
+# Smuggling
+
+ENDS = {
+    "CRLF": b"\r\n",
+    "LF": b"\n",
+    "CR": b"\r",
+    "CRCRLF": b"\r\r\n",
+    "LFCR": b"\n\r",
+    "NUL": b"\0",
+    "CRNULLF": b"\r\0\n",
+    "VT": b"\v",
+    "FF": b"\f",
+    "NEL": b"\xc2\x85",
+    "LS": b"\xe2\x80\xa8",
+    "none": b"",
+}
+NO_END = [
+    (before, after)
+    for before, after in itertools.product(ENDS, repeat=2)
+    if b"\r\n.\r\n" not in ENDS[before] + b"." + ENDS[after]
+]
+
+
+@pytest.mark.parametrize(("before", "after"), NO_END)
+def test_only_crlf_dot_crlf_ends_content(before: str, after: str) -> None:
+    """RFC 5321 2.3.8, 4.1.1.4; split at every octet."""
+    content = b"one" + ENDS[before] + b"." + ENDS[after] + b"MAIL FROM:<x@x.example>\r\n"
+    data = b"DATA\r\n" + content + b".\r\nQUIT\r\n"
+    expected = [CommandLine(b"DATA"), Content(content), CommandLine(b"QUIT")]
+    for at in range(len(data)):
+        assert cut(split(data, [at]))[0] == expected
+
+
+@pytest.mark.parametrize("data", [b"\n", b"\r", b"NOOP\nNOOP\n", b"NOOP\r", b"NOOP\rNOOP", b"\n\r"])
+def test_only_crlf_ends_a_command(data: bytes) -> None:
+    assert cut([data])[0] == []
+    assert cut([data, b"\r\n"])[0] == [CommandLine(data)]
+
+
+def test_a_dot_right_behind_data_ends_empty_content() -> None:
+    for at in range(len(b"DATA\r\n.\r\n")):
+        assert cut(split(b"DATA\r\n.\r\n", [at]))[0] == [CommandLine(b"DATA"), Content(b"")]
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(("octets", "fits"), [(-1, True), (0, True), (1, False), (1000, False)])
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(octets: int, *, fits: bool) -> None:
+    line = (MAX_LINE_OCTETS - 2 + octets) * b"x"
+    for pieces in ([line, b"\r\n"], [line + b"\r", b"\n"], [line + b"\r\n"], [b"x", line[1:] + b"\r\n"]):
+        events, _ = cut([*pieces, b"NOOP\r\n"])
+        assert events == [CommandLine(line) if fits else LineTooLong(), CommandLine(b"NOOP")]
+
+
+@pytest.mark.parametrize("piece", [10_000 * b"x", 10_000 * b"\r", 10_000 * b"\n"])
+def test_an_endless_line_is_dropped_as_it_comes(piece: bytes) -> None:
+    wire = Wire()
+    for _ in range(1000):
+        wire.feed(piece)
+        assert wire.next_event() is None
+        assert wire.buffered <= MAX_LINE_OCTETS + 1
+    wire.feed(b"\r\nNOOP\r\n")
+    assert wire.next_event() == LineTooLong()
+    assert wire.next_event() == CommandLine(b"NOOP")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"0123456789\r\n",
+        b"..234567890\r\n",
+        b"..\r\n..\r\n..\r\n..\r\n",
+        b"\r\n\r\n\r\n\r\n\r\n\r\n",
+        b"\r\r\r\r\r\n\n\n\n\n\r\n",
+    ],
+)
+def test_content_may_be_as_big_as_the_limit_and_no_bigger(content: bytes) -> None:
+    """Counted as the client counts it, without doubled dots (RFC 1870 3); in any segments."""
+    assert len(content.replace(b"..", b".")) == 12
+    data = b"DATA\r\n" + content + b".\r\nNOOP\r\n"
+    ways = [split(data, cuts) for cuts in itertools.combinations(range(6, len(data)), 2)]
+    for pieces in (*ways, [bytes((octet,)) for octet in data]):
+        for limit, event in ((13, Content(content)), (12, Content(content)), (11, ContentTooBig())):
+            assert cut(pieces, limit)[0][1:] == [event, CommandLine(b"NOOP")], (pieces, limit)
+
+
+@pytest.mark.parametrize("piece", [2**16 * b"x", 2**14 * b"\r\n..", 2**14 * b"\r\n\n."])
+def test_content_above_the_limit_is_dropped_as_it_comes(piece: bytes) -> None:
+    wire = Wire()
+    wire.start_content(2**17)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            wire.feed(piece)
+            assert wire.next_event() is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    wire.feed(b"\r\n.\r\n")
+    assert wire.next_event() == ContentTooBig()
+
+
+def test_clear_forgets_what_is_not_cut_yet() -> None:
+    """What was sent in clear before TLS began counts for nothing (RFC 3207 4.2)."""
+    wire = Wire()
+    wire.feed(b"NOOP\r\nMAIL FROM:<x@x.example>\r\nhalf")
+    assert wire.next_event() == CommandLine(b"NOOP")
+    wire.clear()
+    assert wire.next_event() is None
+    wire.feed(b"QUIT\r\n")
+    assert wire.next_event() == CommandLine(b"QUIT")
