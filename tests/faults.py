@@ -110,7 +110,7 @@ class Case:
     @property
     def timeouts(self) -> dict[str, float]:
         """Time limits for the configuration: short where time has to run out."""
-        return {TIME_LIMITS[self.where]: 0.1} if self.fault in SLOW else {}
+        return {TIME_LIMITS[self.where]: 0.05} if self.fault in SLOW else {}
 
     def __str__(self) -> str:
         """For the test's name."""

@@ -1,10 +1,14 @@
-"""What a client hears, and where its message is, when a downstream fails (design, section 4)."""
+"""What a client hears, and where its message is, when a downstream fails (design, section 4).
+
+The table runs twice: with one downstream on uvloop, with two on the standard library's loop.
+"""
 
 import itertools
 import time
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.faults import CASES, Case
 from tests.running import Config, Router, downstream, one_user, user
@@ -36,11 +40,16 @@ def expected(case: Case) -> tuple[int, str]:
 
 @pytest.mark.parametrize("case", CLEAR, ids=str)
 def test_a_client_hears_what_became_of_its_message(case: Case, tmp_path: Path) -> None:
-    with Witness({case.where: case.step}, auth=LOGIN) as a:
-        with Router(one_user(a, timeouts=case.timeouts), tmp_path) as router, router.client() as c:
-            reply = c.transaction(A, [B], HELLO)
-            assert (reply.code, reply.enhanced) == expected(case)
-            assert c.command(b"NOOP").code == 250
+    with (
+        Witness({case.where: case.step}, auth=LOGIN) as a,
+        Router(
+            one_user(a, timeouts=case.timeouts), tmp_path, loop_factory=uvloop.new_event_loop
+        ) as router,
+        router.client() as c,
+    ):
+        reply = c.transaction(A, [B], HELLO)
+        assert (reply.code, reply.enhanced) == expected(case)
+        assert c.command(b"NOOP").code == 250
         if case.cell != "?":
             assert len(a.deliveries) == (case.cell == "+")
     (attempt,) = router.log.find("attempt")
