@@ -69,7 +69,8 @@ class Dialogue:
 
     def step(self, kind: str, text: str) -> None:
         if kind == "C:":
-            self._to_send += codecs.escape_decode(text.encode())[0] + b"\r\n"  # type: ignore[operator]
+            octets = codecs.escape_decode(text.encode())[0]  # type: ignore[attr-defined]  # not in typeshed
+            self._to_send += octets + b"\r\n"
             return
         if self._to_send:
             self.client.send(self._to_send)
