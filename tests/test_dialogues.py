@@ -41,7 +41,7 @@ def ca() -> trustme.CA:
 
 
 def steps(file: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are no comment: what they are, and their text; replies from one `S:` to its last."""
+    """The lines that are no comment: what they are, and their text."""
     for number, line in enumerate(file.read_text().splitlines(), 1):
         kind, _, text = line.partition(" ")
         if line and not line.startswith("#"):
@@ -69,7 +69,7 @@ class Dialogue:
 
     def step(self, kind: str, text: str) -> None:
         if kind == "C:":
-            octets = codecs.escape_decode(text.encode())[0]  # type: ignore[attr-defined]  # not in typeshed
+            octets = codecs.escape_decode(text.encode())[0]
             self._to_send += octets + b"\r\n"
             return
         if self._to_send:
@@ -86,7 +86,7 @@ class Dialogue:
                 )
             case "E:":
                 assert self.client.at_eof()
-            case "D:":
+            case _:
                 assert len(self.witness.deliveries) == int(text)
 
     def reply(self, last: str) -> None:
