@@ -2,6 +2,7 @@
 
 import base64
 import re
+from contextlib import suppress
 
 import pytest
 import scramp  # type: ignore[import-untyped]  # it has no types
@@ -80,7 +81,7 @@ def test_a_stored_form_is_known_by_how_it_begins(stored: str, kind: Kind) -> Non
     ],
 )
 def test_a_hash_that_nobody_could_match_is_refused_and_not_shown(stored: str) -> None:
-    with pytest.raises(ValueError, match="^is a .*: make one with smtp-router hash-password") as caught:
+    with pytest.raises(ValueError, match=r"^is a .*: make one with smtp-router hash-password") as caught:
         kind_of(stored)
     shown = str(caught.value).replace("hash-password", "").replace("SCRAM verifier", "")
     assert not [part for part in re.split(r"[$:,=]", stored) if len(part) > 4 and part in shown]
@@ -240,8 +241,8 @@ def test_nobody_acts_for_somebody_else(first: bytes) -> None:
 @settings(max_examples=300)
 def test_whatever_a_client_says_is_a_refusal_and_no_error_of_ours(first: bytes, final: bytes) -> None:
     exchange = ScramExchange()
-    with pytest.raises(ValueError, match=r".*"):
-        if exchange.read_name(first):
-            exchange.challenge(RFC_KNOWN)
-            exchange.finish(final)
-        raise ValueError
+    with suppress(ValueError):
+        exchange.read_name(first)
+        exchange.challenge(RFC_KNOWN)
+        exchange.finish(final)
+        pytest.fail("that was no proof")

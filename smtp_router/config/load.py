@@ -176,8 +176,9 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
     for _, listener in _items(root, "listen"):
-        if (node := _child(listener, "addr")) and str(node.value).startswith("unix:"):
-            path = file.parent / str(node.value).removeprefix("unix:")
+        node = _child(listener, "addr")
+        if node and isinstance(node.value, str) and node.value.startswith("unix:") and node.value[5:]:
+            path = file.parent / node.value.removeprefix("unix:")
             node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below
     for place, node in _file_nodes(root):
         if not isinstance(node.value, str):

@@ -43,6 +43,10 @@ ADDR = "13: users[0].downstreams[0].addr: "
 NO_PORT = ADDR + "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.com:587"
 BAD_HOST = ADDR + "has a bad host: a name, an IPv4 address, or an IPv6 address in brackets"
 BAD_LITERAL = ADDR + "has something in brackets that is not an IPv6 address"
+LISTEN_KEYS = (
+    "3: listen[0].zzz: is not a key here: "
+    "the keys are addr, tls, tls_cert, tls_key, proxy_protocol, require_tls"
+)
 MAKE_ONE = "make one with smtp-router hash-password"
 UNKNOWN_HASH = f"8: users[0].password: is a hash of a kind that is not known: {MAKE_ONE}"
 BAD_ARGON2 = f"8: users[0].password: is a malformed argon2 hash: {MAKE_ONE}"
@@ -127,7 +131,7 @@ def test_the_original_short_form_works_as_it_is() -> None:
         (
             "addr: 127.0.0.1:1025",
             "addr: 127.0.0.1:1025\n    zzz: 1",
-            "3: listen[0].zzz: is not a key here: the keys are addr, tls, tls_cert, tls_key, proxy_protocol, require_tls",
+            LISTEN_KEYS,
         ),
         (
             "algorithm: round_robin",

@@ -236,6 +236,7 @@ def session() -> str:
         ("EXPN", _says(b"EXPN b")),
         ("an unknown command", _says(b"HELLO")),
         (f"the same, for the {MAX_UNKNOWN_COMMANDS}th time", _says(*[b"HELLO"] * MAX_UNKNOWN_COMMANDS)),
+        ("a verb of HTTP", _says(b"POST / HTTP/1.1")),
         ("a control character in a command", _says(b"NOOP \0")),
         ("a line that is too long", _says(LineTooLong())),
         ("too many connections: in all, from the address, or of the user", _code(BUSY)),

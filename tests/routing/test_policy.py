@@ -13,10 +13,15 @@ from tests.support import VirtualClock
 
 
 def make_user(email: str = "a", *, networks: str = "", senders: str = "") -> User:
-    return User.model_construct(
-        email=email,
-        networks=tuple(map(ip_network, networks.split())),
-        senders=tuple(senders.split()),
+    fields = {"networks": networks.split(), "senders": senders.split()}
+    return User.model_validate(
+        {
+            "email": email,
+            "password": "secret",
+            "algorithm": "failover",
+            "downstreams": [{"addr": "b.example:25"}],
+            **fields,
+        }
     )
 
 
@@ -70,9 +75,7 @@ def test_networks_are_what_the_standard_library_says(
     given_: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     networks = list({ip_network((number, prefix), strict=False) for number, prefix in given_})
-    users = [
-        User.model_construct(email=str(network), networks=(network,), senders=()) for network in networks
-    ]
+    users = [make_user(str(network), networks=str(network)) for network in networks]
     near = st.sampled_from(networks).map(lambda network: network[-1]) if networks else st.nothing()
     address = data.draw(st.ip_addresses(v=4) | near)
     inside = sorted((n for n in networks if address in n), key=lambda network: network.prefixlen)

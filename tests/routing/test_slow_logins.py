@@ -27,7 +27,13 @@ class Threads(ThreadPoolExecutor):
 
     given: list[str]
 
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(
+        self,
+        work: Callable[..., Any],
+        /,
+        *args: Any,  # noqa: ANN401 - as its base class has it
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Future[Any]:
         self.given.append("derive" if isinstance(work, partial) else kind_of(args[0]).value)
         return super().submit(work, *args, **kwargs)
 

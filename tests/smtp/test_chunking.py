@@ -1,6 +1,7 @@
 """BDAT (RFC 3030): counted octets, whatever they are, and whatever we think of them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -78,13 +79,13 @@ def test_the_same_is_said_however_it_is_cut(router: tuple[Witness, Router], data
     whole = b"".join(content)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     edges = [0, *cuts, len(whole)]
-    chunks = [whole[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [whole[start:stop] for start, stop in pairwise(edges)]
     wire = b"MAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\n"
     wire += b"".join(chunk(each) for each in chunks[:-1]) + chunk(chunks[-1], last=True) + b"NOOP\r\n"
     splits = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
     with service.client() as client:
-        for start, end in zip([0, *splits], [*splits, len(wire)], strict=True):
-            client.send(wire[start:end])
+        for start, stop in pairwise([0, *splits, len(wire)]):
+            client.send(wire[start:stop])
         replies = [client.reply().code for _ in range(2 + len(chunks) + 1)]
     assert replies == [250] * len(replies)
     end = b"" if not whole or whole.endswith(b"\r\n") else b"\r\n"

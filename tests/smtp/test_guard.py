@@ -1,5 +1,7 @@
 """Floods and guesses, in virtual time."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,8 @@ from tests.support import VirtualClock
 ATTACKER, OTHER = "192.0.2.1", "192.0.2.2"
 
 
-def make_guard(clock: VirtualClock | None = None, max_open: int = 10_000, **limits: int) -> Guard:
-    settings = Settings.model_construct(**limits)
+def make_guard(clock: VirtualClock | None = None, *, max_open: int = 10_000, **limits: float) -> Guard:
+    settings = Settings.model_construct(users=()).model_copy(update=limits)
     return Guard(lambda: settings, clock or VirtualClock(), max_open=max_open)
 
 
@@ -116,9 +118,9 @@ def test_addresses_are_not_kept_for_ever() -> None:
     ],
 )
 def test_connections_are_limited_in_total_and_per_address(
-    limits: dict[str, int], addresses: str, taken: int
+    limits: dict[str, Any], addresses: str, taken: int
 ) -> None:
-    guard = make_guard(**limits)
+    guard = make_guard(None, **limits)
     refusals = [guard.connected(address) for address in addresses]
     assert refusals == taken * [None] + (len(addresses) - taken) * [BUSY]
 

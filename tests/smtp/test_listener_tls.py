@@ -5,6 +5,7 @@ import socket
 import ssl
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -207,17 +208,15 @@ def test_a_handshake_that_fails_leaves_nothing_behind(
 ) -> None:
     limits = {"max_connections": 2, "max_connections_per_address": 2}
     with start(tls, settings=limits) as router:
-        for _ in range(6):
+        for times in range(1, 7):
             client = router.connect(read_banner=tls == "starttls")
             if tls == "starttls":
                 assert client.command(b"STARTTLS").code == 220
-            try:
+            with suppress(ConnectionError):
                 fail(client.sock)
-            except ConnectionError:
-                pass
             client.close()
             if tls == "starttls":
-                router.log.wait("TLS handshake failed", times=_ + 1)
+                router.log.wait("TLS handshake failed", times=times)
         with connect(router, context, tls) as client:
             assert client.command(EHLO).code == 250
         assert not [entry for entry in router.log.entries if entry["level"] == "error"]

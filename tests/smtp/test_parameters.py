@@ -1,7 +1,7 @@
 """What of MAIL's and RCPT's parameters a downstream gets, and which one can take the message at all."""
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -159,7 +159,7 @@ NEEDS = [
 
 @pytest.mark.parametrize(("mail", "rcpt", "content", "extension", "enhanced"), NEEDS)
 def test_the_next_downstream_may_have_it(
-    mail: bytes, rcpt: bytes, content: bytes, extension: str, enhanced: str, tmp_path: Path
+    mail: bytes, rcpt: bytes, content: bytes, extension: str, enhanced: str, *, tmp_path: Path
 ) -> None:
     with (
         Witness(offer=()) as lacks,
@@ -175,7 +175,7 @@ def test_the_next_downstream_may_have_it(
 
 @pytest.mark.parametrize(("mail", "rcpt", "content", "extension", "enhanced"), NEEDS)
 def test_if_none_has_it_the_message_is_refused_for_good(
-    mail: bytes, rcpt: bytes, content: bytes, extension: str, enhanced: str, tmp_path: Path
+    mail: bytes, rcpt: bytes, content: bytes, extension: str, enhanced: str, *, tmp_path: Path
 ) -> None:
     with (
         Witness(offer=()) as a,
@@ -223,7 +223,7 @@ def test_what_one_message_needs_says_nothing_of_a_downstreams_health(tmp_path: P
 
 
 @pytest.fixture
-def tls_router(ca: trustme.CA, tmp_path: Path) -> Iterator[Callable[..., Router]]:
+def tls_router(ca: trustme.CA, tmp_path: Path) -> Callable[..., Router]:
     write_certificate(ca, tmp_path / "cert.pem")
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
 
@@ -231,7 +231,7 @@ def tls_router(ca: trustme.CA, tmp_path: Path) -> Iterator[Callable[..., Router]
         listen = [{"addr": "127.0.0.1:0", "tls": "starttls", "tls_cert": "cert.pem"}]
         return Router(one_user(*downstreams, listen=listen), tmp_path)
 
-    yield make
+    return make
 
 
 def over_tls(witness: Witness, **more: object) -> Config:
@@ -290,8 +290,10 @@ def test_requiretls_goes_nowhere_else(
 def test_a_certificate_that_cannot_be_verified_is_transient(
     ca: trustme.CA, tls_router: Callable[..., Router]
 ) -> None:
-    with Witness(offer=REQUIRE, tls=accepting(trustme.CA())) as witness:
-        with tls_router(over_tls(witness)) as router:
-            reply = send(router, b"<a@a.example> REQUIRETLS", context=trusting(ca))
+    with (
+        Witness(offer=REQUIRE, tls=accepting(trustme.CA())) as witness,
+        tls_router(over_tls(witness)) as router,
+    ):
+        reply = send(router, b"<a@a.example> REQUIRETLS", context=trusting(ca))
     assert (reply.code, reply.enhanced) == (451, "4.7.5")
     assert not witness.deliveries

@@ -45,7 +45,7 @@ async def read(header: bytes, *pieces: bytes) -> tuple[tuple[str, int] | None, b
     """What is read off these octets (in pieces, or all at once), and what is left of them."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.setblocking(False)
+        ours.settimeout(0)
         loop = asyncio.get_running_loop()
         reading = asyncio.ensure_future(read_header(ours))
         for piece in pieces or (header,):
@@ -135,14 +135,14 @@ def test_no_octets_are_an_error_of_ours(header: bytes) -> None:
             found, _ = runner.run(read(header))
         except NoHeaderError:
             return
-    assert found is None or ip_address(found[0])
+    assert found is None or str(ip_address(found[0])) == found[0]
 
 
 async def test_a_proxy_that_keeps_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "HEADER_S", 0.01)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.setblocking(False)
+        ours.settimeout(0)
         theirs.sendall(V1[:-1])
         with pytest.raises(NoHeaderError):
             await read_header(ours)

@@ -385,6 +385,7 @@ async def test_a_downstream_that_lacks_what_the_message_needs_does_not_get_it(
     assert (outcome.kind, outcome.stage) == (OutcomeKind.DEFERRED, Stage.MAIL)
     assert outcome.reply is not None
     assert (outcome.reply.code, outcome.reply.enhanced) == (550, enhanced)
+    assert isinstance(outcome, Deferred)
     assert outcome.incapable
     assert witness.commands == [b"EHLO router.example", b"QUIT"]
 

@@ -72,9 +72,8 @@ def test_a_name_with_several_addresses_listens_on_all_of_them_on_one_port(
 
 
 def test_an_address_in_use_is_an_error_and_leaves_nothing_open() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        with pytest.raises(OSError, match="in use"):
-            listening_sockets(HostPort(host="127.0.0.1", port=other.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
+        listening_sockets(HostPort(host="127.0.0.1", port=other.getsockname()[1]))
 
 
 @pytest.mark.skipif(not ipv6_works(), reason="there is no IPv6 here")
@@ -193,5 +192,5 @@ def test_systemd_passes_sockets_by_name_or_the_first() -> None:
     ids=str,
 )
 def test_what_is_meant_for_somebody_else_is_not_taken(environ: dict[str, str]) -> None:
-    with pytest.raises(OSError, match="systemd passes no socket$"):
+    with pytest.raises(OSError, match=r"systemd passes no socket$"):
         listening_sockets(SystemdSocket(name=""), environ)
