@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,27 @@ def test_an_edit_between_two_looks_in_the_same_tick_is_seen(file: Path) -> None:
         file.write_text(content)
         assert watch.changed()
         watch.read()
+
+
+def test_a_clock_of_two_seconds_hides_no_edit(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FAT has it: all that a look can tell of these edits is the same."""
+
+    def coarse(status: os.stat_result) -> SimpleNamespace:
+        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        for name in ("st_mtime", "st_ctime"):
+            fields[name] = fields[name] // 2 * 2
+            fields[f"{name}_ns"] = int(fields[name]) * 10**9
+        return SimpleNamespace(**fields)
+
+    fstat, look = os.fstat, Path.stat
+    monkeypatch.setattr(os, "fstat", lambda descriptor: coarse(fstat(descriptor)))
+    monkeypatch.setattr(Path, "stat", lambda path: coarse(look(path)))
+    watch = read(file)
+    for content in ["two", "one"] * 10:
+        file.write_text(content)
+        assert watch.changed()
+        assert watch.read() == content.encode()
+        assert not watch.changed()
 
 
 def test_a_touched_file_has_not_changed(file: Path) -> None:

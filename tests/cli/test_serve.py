@@ -43,7 +43,7 @@ def test_nothing_listens_where_one_address_is_busy(tmp_path: Path) -> None:
     assert "Traceback" not in program.output
 
 
-@pytest.mark.parametrize("addr", ["host.invalid:1025", "192.0.2.1:1025"])
+@pytest.mark.parametrize("addr", ["host.invalid:1025", "203.0.113.1:1025"])
 def test_an_address_that_is_not_here_ends_with_2(addr: str, tmp_path: Path) -> None:
     settings = one_user({"addr": "b.example:25"}, listen=[{"addr": addr}])
     (tmp_path / "config.yaml").write_text(json.dumps(settings))

@@ -547,6 +547,22 @@ def test_a_reference_may_stand_in_any_value() -> None:
     assert str(user.downstreams[0].addr) == "x.example:26"
 
 
+def test_what_a_reference_stands_for_is_taken_as_it_is_through_an_alias_too() -> None:
+    text = """\
+        users:
+          - &first
+            email: a@b
+            password: &password ${env:ODD}
+            algorithm: x
+            downstreams: &downstreams [{addr: 'h:25', user: u, pass: "${env:ODD}"}]
+          - {<<: *first, email: c@d}
+          - {email: e@f, password: *password, algorithm: x, downstreams: *downstreams}
+        """
+    users = read(text, {"ODD": "${env:NAME}", "NAME": "not this"}).settings.users
+    secrets = [secret for user in users for secret in (user.password, user.downstreams[0].password)]
+    assert {secret.reveal() for secret in secrets if secret} == {"${env:NAME}"}
+
+
 def test_a_key_is_no_place_for_a_reference() -> None:
     text = changed("{weight: 3}", "{'${env:NAME}': 3}")
     options = read(text, {"NAME": "s3cret"}).settings.users[0].downstreams[0].options

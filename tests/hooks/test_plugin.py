@@ -202,7 +202,7 @@ def test_a_marker_that_would_change_the_order_is_refused(option: str) -> None:
 
 
 def test_what_is_marked_and_no_function_is_refused() -> None:
-    source = "import functools\n@hookimpl\n@functools.lru_cache\ndef before_send(message): ...\n"
+    source = "class Call:\n    def __call__(self, message): ...\nbefore_send = hookimpl(Call())\n"
     with pytest.raises(PluginError) as caught:
         Validator().calls("mine", module(source))
     assert caught.value.message == "before_send is marked, but is no function: put @hookimpl on a def"

@@ -22,7 +22,7 @@ from smtp_router.smtp.tls import ClientContexts
 from tests.faults import CASES, Case
 from tests.running import Config, downstream, one_user
 from tests.support import make_message
-from tests.witness import DROP, HANG, NORMAL, RESET, Plan, Raw, Step, Then, Witness
+from tests.witness import DRIP, DROP, HANG, NORMAL, RESET, Plan, Raw, Step, Then, Witness
 
 LOGIN = ("router", "s3cret-word")
 LOCALHOST = "localhost"
@@ -156,6 +156,11 @@ async def test_the_downstreams_own_reply_is_in_the_outcome(
     named = "<rcpt@b.example>: " if case.where == "rcpt" else ""
     assert case.reply is not None
     assert outcome.reply == replace(case.reply, text=named + case.reply.text)
+
+
+async def test_a_reply_that_drips_is_a_reply(sending: Sending) -> None:
+    with Witness({"mail": DRIP}) as witness:
+        assert isinstance(await sending.to(witness), Delivered)
 
 
 async def test_nobody_listening_is_deferred_at_connect(sending: Sending, w: Witness) -> None:

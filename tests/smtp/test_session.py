@@ -19,8 +19,7 @@ import uvloop
 
 from smtp_router import Message, Reply
 from smtp_router.config.load import parse
-from smtp_router.config.settings import HostPort, Settings
-from smtp_router.config.settings import Listener as ListenerSettings
+from smtp_router.config.settings import Settings
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS
 from smtp_router.smtp.listener import Listener
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
@@ -28,7 +27,6 @@ from tests.running import PASSWORD, USER, one_user
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"
-LOCALHOST = HostPort(host="127.0.0.1", port=0)
 TAKEN = Reply(code=250, enhanced="2.0.0", text="Taken")
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -93,7 +91,7 @@ class Desk:
             (self._ended if self._started.done() else self._started).set_exception(error)
 
     async def _listen(self) -> None:
-        listener = Listener(self, ListenerSettings(addr=LOCALHOST))
+        listener = Listener(self, self.settings.listen[0])
         self.port = (await listener.start()).port
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         self._started.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
@@ -318,6 +316,31 @@ def test_without_a_login_no_mail(desk: Desk, client: RawClient) -> None:
     assert said(client.command(b"MAIL FROM:<a@a.example>")) == "530 5.7.0"
     assert said(client.command(b"DATA")) == "503 5.5.1"
     assert not desk.messages
+
+
+@pytest.mark.parametrize(("allowed", "reply"), [(False, "538 5.7.11"), (True, "235 2.7.0")])
+def test_a_login_in_clear_from_elsewhere_needs_leave(reply: str, *, allowed: bool) -> None:
+    host = own_address()
+    if host is None:
+        pytest.skip("this machine has no address but loopback")
+    with (
+        Desk(allow_plaintext_auth=allowed, listen=[{"addr": f"{host}:0"}]) as desk,
+        RawClient(host, desk.port) as client,
+    ):
+        offered = ehlo_keywords(client.command(b"EHLO client.example"))
+        assert ("AUTH" in offered) == allowed
+        assert said(client.login(USER, PASSWORD)) == reply
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return None
+        host: str = sock.getsockname()[0]
+    return None if host.startswith("127.") else host
 
 
 def test_no_password_is_logged(client: RawClient, caplog: pytest.LogCaptureFixture) -> None:
