@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from smtp_router.config.load import Loaded
@@ -21,6 +22,9 @@ from smtp_router.smtp.tls import ServerContext
 
 log = logging.getLogger(__name__)
 
+MAX_ARRIVING = 500
+"""Connections at the same time of which a PROXY header or a TLS handshake is awaited. One more, and the
+oldest ends: what is honest takes milliseconds, and what keeps silent does not use up the descriptors."""
 ACCEPT_PAUSE_S = 0.1
 """How long to wait when there is no file descriptor left for a client."""
 
@@ -40,7 +44,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
         self._sessions: set[ClientSession] = set()
 
     async def start(self) -> HostPort | UnixPath | SystemdSocket:
@@ -127,8 +131,18 @@ class Listener:
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             task = asyncio.create_task(self._begin(client))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            self._arriving[task] = client
+            task.add_done_callback(self._arrived)
+            for late in tuple(islice(self._arriving, max(len(self._arriving) - MAX_ARRIVING, 0))):
+                late.cancel()
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        client = self._arriving.pop(task)
+        if task.cancelled():  # maybe before its first step
+            client.close()
+        elif error := task.exception():
+            log.error("connection not begun", exc_info=error)
+            client.close()
 
     async def _begin(self, client: socket.socket) -> None:
         """See who it is behind the proxy, and begin the session."""
@@ -141,9 +155,6 @@ class Listener:
         except (OSError, NoHeaderError) as error:
             log.info("connection not begun", extra={"fields": {"error": str(error)}})
             client.close()
-        except BaseException:
-            client.close()
-            raise
 
     async def _peer_behind(self, client: socket.socket) -> tuple[str, int] | None:
         """The client's address and port, if a trusted proxy tells them."""

@@ -12,6 +12,7 @@ import pytest
 import trustme
 import uvloop
 
+from smtp_router.smtp import listener
 from tests.certificates import trusting, write_certificate
 from tests.rawclient import RawClient, ehlo_keywords
 from tests.running import PASSWORD, USER, Config, Router, one_user
@@ -232,6 +233,19 @@ def test_a_router_that_stops_waits_for_no_handshake_for_ever(tls: str, start: St
         router.stop()
         router.ended(8)
         client.close()
+
+
+def test_handshakes_that_are_never_made_do_not_keep_others_out(
+    start: Start, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MAX_ARRIVING", 3)
+    with start("implicit") as router:
+        silent = [router.connect(read_banner=False) for _ in range(6)]
+        with connect(router, context, "implicit") as client:
+            assert client.command(EHLO).code == 250
+        assert [client.at_eof() for client in silent[:3]] == 3 * [True]
+        for client in silent:
+            client.close()
 
 
 def serial(router: Router, context: ssl.SSLContext) -> object:
