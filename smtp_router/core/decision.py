@@ -138,13 +138,17 @@ def answer(outcome: Outcome) -> Reply:
             assert_never(outcome)
 
 
-def give_up(attempts: Sequence[Attempt]) -> Reply:
-    """What a client hears when nothing is left to try: the last transient reply.
+def give_up(attempts: Sequence[Attempt], *, all_tried: bool = True) -> Reply:
+    """What a client hears when nothing is left to try, or nobody says what: the last transient reply.
 
     Only if every downstream refused the message for good (so all of them were asked, which
     `failover_on` must allow), or lacks what it needs, is the last of their refusals the answer.
+
+    Args:
+        attempts: all attempts for this message.
+        all_tried: whether no downstream is left; without it no refusal speaks for all.
     """
-    if attempts and all(_is_for_good(attempt.outcome) for attempt in attempts):
+    if all_tried and attempts and all(_is_for_good(attempt.outcome) for attempt in attempts):
         last = attempts[-1].outcome.reply
         return _complete(last) if last else UNREACHABLE
     for attempt in reversed(attempts):

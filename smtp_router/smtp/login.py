@@ -23,8 +23,11 @@ FindVerifier = Callable[[str], Awaitable[Verifier]]
 
 
 def mechanisms_for(kinds: frozenset[Kind]) -> tuple[str, ...]:
-    """The mechanisms that passwords stored in these forms can answer."""
-    scram = (SCRAM,) if kinds & {Kind.PLAIN, Kind.SCRAM} else ()
+    """The mechanisms that passwords stored in all of these forms can answer.
+
+    A client takes the strongest one it is offered, before anybody knows whose login it is.
+    """
+    scram = (SCRAM,) if kinds <= {Kind.PLAIN, Kind.SCRAM} else ()
     return ("PLAIN", "LOGIN", *scram)
 
 
