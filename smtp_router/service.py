@@ -4,26 +4,36 @@ import asyncio
 import base64
 import logging
 import os
+import resource
 import secrets
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from smtp_router.config.load import Loaded
-from smtp_router.config.settings import HostPort, Settings
+from smtp_router.config.settings import Settings
+from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.logins import Logins
+from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
 from smtp_router.routing.reload import LiveEpochs
-from smtp_router.routing.router import Router
-from smtp_router.smtp.listener import Listener
+from smtp_router.routing.router import UNKNOWN_USER, Router
+from smtp_router.smtp.guard import Guard
+from smtp_router.smtp.listener import Listener, certificate_problems
+from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often files are looked at for changes."""
+WANTED_FILES = 65_536
+RESERVED_FILES = 32
+"""File descriptors for everything but connections."""
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -46,17 +56,22 @@ class Service:
             loaded: the configuration.
 
         Raises:
-            ConfigError: a plugin cannot be used.
+            ConfigError: a plugin or a certificate cannot be used.
         """
+        if problems := certificate_problems(loaded):
+            raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
-        self._router = Router(self._epochs, self._sender, MonotonicClock())
-        self._logins = Logins(secrets.token_bytes(32))
+        clock = MonotonicClock()
+        self._router = Router(self._epochs, self._sender, clock)
+        self._logins = Logins(secrets.token_bytes(32), clock)
+        self._turns = Turns(clock)
+        self._guard = Guard(lambda: self.settings, clock, max_open=_max_open())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
         self._reload = asyncio.Event()
-        self.addresses: tuple[HostPort, ...] = ()
+        self.addresses: tuple[HostPort | UnixPath | SystemdSocket, ...] = ()
         """Where it listens, in the configuration's order, once it does."""
 
     async def start(self) -> None:
@@ -113,6 +128,8 @@ class Service:
                     await self._epochs.reload()
                 else:
                     await self._epochs.poll()
+                for listener in self._listeners:
+                    listener.refresh()
             except Exception:
                 log.exception("looking for changed files failed")
 
@@ -138,6 +155,7 @@ class Service:
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
         await self._sender.close()
+        self._logins.close()
         log.info("stopped")
 
     async def _drained(self) -> None:
@@ -155,9 +173,41 @@ class Service:
         """The settings that count now."""
         return self._epochs.current.settings
 
+    @property
+    def guard(self) -> Guard:
+        """Counts what clients do."""
+        return self._guard
+
+    def user_at(self, address: str) -> str | None:
+        """The user that clients from this address are without a login."""
+        return self._epochs.current.networks.user_at(address)
+
+    def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
+        """Why this user may not send this message now; `None` if it may, and then it counts."""
+        route = self._epochs.current.routes.get(user)
+        if route is None:
+            return UNKNOWN_USER
+        if not may_send_as(route.user, mail_from):
+            return SENDER
+        return None if self._turns.take(user, route.user.rate) else TOO_OFTEN
+
+    def max_sessions(self, user: str) -> int | None:
+        """How many sessions this user may have at the same time."""
+        route = self._epochs.current.routes.get(user)
+        return route.user.max_connections if route else None
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""
-        return self._logins.check(self._epochs.current, login, password)
+        return await self._logins.check(self._epochs.current, login, password)
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """What SCRAM needs for a login, known or not."""
+        return await self._logins.scram_verifier(self._epochs.current, login)
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The mechanisms that the stored passwords can answer."""
+        return mechanisms_for(self._epochs.current.password_kinds)
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message; what the client hears."""
@@ -170,3 +220,13 @@ class Service:
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
         return datetime.now(UTC)
+
+
+def _max_open() -> int:
+    """How many clients there are file descriptors for, one more each for a downstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED_FILES), hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((soft - RESERVED_FILES) // 2, 1)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from smtp_router.config.load import load
+from smtp_router.config.types import HostPort
 from smtp_router.service import Service
 from tests.rawclient import RawClient
 from tests.witness import Witness
@@ -186,7 +187,8 @@ class Router(_Running):
             self._thread.start()
             service, self._loop = self._started.result(WAIT_S)
             self._service = service
-            self.port = service.addresses[0].port
+            self.addresses = service.addresses
+            self.port = next((one.port for one in self.addresses if isinstance(one, HostPort)), 0)
         except BaseException:
             self._stop_listening_to_the_log()
             raise

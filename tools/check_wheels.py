@@ -193,6 +193,12 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
         expect_equal(sorted(listed, key=itemgetter("name")), sorted(ours, key=itemgetter("name")))
     with report.check("smtp-router check, with a configuration that names round_robin"):
         run(command, "check", "-c", home / "config.yaml", cwd=home)
+    with report.check("smtp-router hash-password makes what smtp-router check takes"):
+        for scheme in ("argon2", "scram"):
+            hashed = run(command, "hash-password", "--scheme", scheme, cwd=home, stdin="secret\n")
+            text = CONFIG.replace("password: password", f"password: '{hashed.strip()}'")
+            (home / f"{scheme}.yaml").write_text(text, "utf-8")
+            run(command, "check", "-c", home / f"{scheme}.yaml", cwd=home)
     with report.check("smtp-router schema prints JSON"):
         json.loads(run(command, "schema", cwd=home))
     with report.check("a plugin is called through the public API"):
@@ -241,12 +247,13 @@ def is_public(name: str) -> bool:
     return name.startswith(PUBLIC) or not name.startswith("smtp_router.")
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
+def run(*command: str | Path, cwd: Path = ROOT, stdin: str = "") -> str:
     """Run a command that has to succeed.
 
     Args:
         command: the program and its arguments.
         cwd: where to run it.
+        stdin: what it reads.
 
     Returns:
         What it wrote to standard output.
@@ -260,7 +267,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
         capture_output=True,
         check=False,
         encoding="utf-8",
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         timeout=TIMEOUT_S,
     )
     if done.returncode != 0:

@@ -4,6 +4,7 @@ import click
 
 from smtp_router.cli.check import check
 from smtp_router.cli.demo import demo
+from smtp_router.cli.hash_password import hash_password
 from smtp_router.cli.plugins import plugins
 from smtp_router.cli.schema import schema
 from smtp_router.cli.serve import serve
@@ -15,5 +16,5 @@ def main() -> None:
     """A programmable SMTP router: a plugin decides, for every message, which server gets it."""
 
 
-for command in (serve, check, plugins, demo, schema):
+for command in (serve, check, plugins, demo, schema, hash_password):
     main.add_command(command)

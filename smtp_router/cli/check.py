@@ -11,6 +11,7 @@ from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.hooks.plugin import Plugin
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch, Route, build
+from smtp_router.smtp.listener import certificate_problems
 
 
 @click.command()
@@ -27,10 +28,13 @@ def check(config: Path) -> None:
     except ConfigError as error:
         fail(error)
     warn_if_untrusted(config)
+    problems = certificate_problems(loaded)
     try:
         epoch = build(loaded, Registry())
     except ConfigError as error:
-        fail(error)
+        fail(ConfigError([*problems, *error.problems]))
+    if problems:
+        fail(ConfigError(problems))
     for line in report(epoch):
         click.echo(line)
 
@@ -47,7 +51,7 @@ def _plugin_problems(usable: Loaded) -> tuple[Problem, ...]:
 def report(epoch: Epoch) -> list[str]:
     """What a configuration amounts to, in lines."""
     lines = [f"{epoch.loaded.file}: valid"]
-    lines += [f"listens on {listener.addr}" for listener in epoch.settings.listen]
+    lines += [f"listens on {it.addr}  (tls {it.tls})" for it in epoch.settings.listen]
     for route in epoch.routes.values():
         lines += _describe(route)
     return lines

@@ -14,12 +14,15 @@ import click
 from smtp_router.cli.common import fail, run
 from smtp_router.cli.logs import fields_of
 from smtp_router.config.load import parse
-from smtp_router.config.settings import DEFAULT_PORT, HostPort, Settings
+from smtp_router.config.settings import DEFAULT_PORT, Settings
 from smtp_router.config.settings import Listener as ListenerSettings
+from smtp_router.config.types import HostPort
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
-from smtp_router.service import Service
+from smtp_router.credentials import Verifier
+from smtp_router.service import MonotonicClock, Service
+from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener
 
 LOGIN, PASSWORD = "demo@example.com", "demo"
@@ -64,6 +67,7 @@ class ExampleDownstream:
         self.name = name
         text = EXAMPLE_SETTINGS.format(name=name)
         self.settings: Settings = parse(text.encode(), Path("demo.yaml")).settings
+        self.guard = Guard(lambda: self.settings, MonotonicClock(), max_open=100)
         self.addr = HostPort(host="127.0.0.1", port=0)
         self._listener: Listener | None = None
         self._taken = 0
@@ -72,7 +76,9 @@ class ExampleDownstream:
         """Listen, on the same port as before if there was one."""
         if self._listener is None:
             self._listener = Listener(self, ListenerSettings(addr=self.addr))
-            self.addr = await self._listener.start()
+            address = await self._listener.start()
+            assert isinstance(address, HostPort)
+            self.addr = address
 
     async def stop(self) -> None:
         """Be gone, as after a power cut."""
@@ -82,10 +88,28 @@ class ExampleDownstream:
             await self._listener.drained()
             self._listener = None
 
+    def user_at(self, address: str) -> None:
+        """Nobody without a login."""
+        del address
+
+    def mail_refusal(self, user: str, mail_from: str) -> None:
+        """Everybody may send everything."""
+        del user, mail_from
+
+    def max_sessions(self, user: str) -> None:
+        """As many as they like."""
+        del user
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Everybody."""
         del login, password
         return True
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """Nobody: the router logs in with PLAIN."""
+        raise NotImplementedError
+
+    mechanisms = ("PLAIN", "LOGIN")
 
     async def route(self, message: Message) -> Reply:
         """Take it."""
@@ -113,7 +137,7 @@ async def _demo() -> None:
     loop.add_signal_handler(signal.SIGTERM, service.stop)
     loop.add_signal_handler(signal.SIGINT, service.stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
-    click.echo(_introduction(service.addresses[0], written=written))
+    click.echo(_introduction(str(service.addresses[0]), written=written))
     async with asyncio.TaskGroup() as tasks:
         _listen_to_keyboard(downstreams, tasks)
         await service.run()
@@ -170,7 +194,7 @@ def _write_algorithm() -> bool:
     return True
 
 
-def _introduction(addr: HostPort, *, written: bool) -> str:
+def _introduction(addr: str, *, written: bool) -> str:
     mail = r"'From: me@example.com\nTo: you@example.com\nSubject: Hello\n\nHello!\n'"
     which = "has just been written" if written else "was here already and is used"
     return f"""

@@ -131,6 +131,9 @@ def parse(
             if key_path(reached) not in broken and not _is_echo(root, detail):
                 problems.append(_explain(file, root, detail))
         settings = None
+    else:
+        assert settings is not None
+        problems += [_problem(file, root, *found) for found in _shared_networks(settings)]
     problems += _duplicates(file, root)
     if settings is not None and not problems:
         positions = range(len(settings.users))
@@ -172,16 +175,30 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
+    for _, listener in _items(root, "listen"):
+        node = _child(listener, "addr")
+        if node and isinstance(node.value, str) and node.value.startswith("unix:") and node.value[5:]:
+            path = file.parent / node.value.removeprefix("unix:")
+            node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below
+    for place, node in _file_nodes(root):
+        if not isinstance(node.value, str):
+            continue
+        path = file.parent / node.value
+        node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
+        if not path.is_file():
+            yield _problem(file, root, place, "is no file: give the path of a PEM file")
+
+
+def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
+    """The keys that hold a path, where they are given."""
+    for index, listener in _items(root, "listen"):
+        for key in ("tls_cert", "tls_key"):
+            if node := _child(listener, key):
+                yield ("listen", index, key), node
     for index, user in _items(root, "users"):
         for position, downstream in _items(user, "downstreams"):
-            node = _child(downstream, "tls_ca")
-            if node is None or not isinstance(node.value, str):
-                continue
-            path = file.parent / node.value
-            node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
-            if not path.is_file():
-                key = ("users", index, "downstreams", position, "tls_ca")
-                yield _problem(file, root, key, "is no file: give a file of CA certificates (PEM)")
+            if node := _child(downstream, "tls_ca"):
+                yield ("users", index, "downstreams", position, "tls_ca"), node
 
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
@@ -204,6 +221,18 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
                 yield _problem(file, root, path, message)
             elif name:
                 names[name] = position
+
+
+def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Networks that belong to two users."""
+    owners: dict[object, int] = {}
+    for index, user in enumerate(settings.users):
+        for position, network in enumerate(user.networks):
+            if owners.setdefault(network, index) != index:
+                yield (
+                    ("users", index, "networks", position),
+                    (f"belongs to users[{owners[network]}], too: a network has one user"),
+                )
 
 
 def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:

@@ -3,25 +3,15 @@
 All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
 """
 
-import re
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv6Address
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    PlainSerializer,
-    PlainValidator,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -29,15 +19,23 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from smtp_router.config.secret import Secret
+from smtp_router.config.types import (
+    Address,
+    Count,
+    HostPort,
+    ListenAddress,
+    Network,
+    NonEmpty,
+    Options,
+    RatePerTime,
+    Seconds,
+)
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.credentials import kind_of
 
 DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
-
-_MAX_PORT = 65535
-_PORT = re.compile(r"0|[1-9]\d{0,4}", re.ASCII)  # one spelling each: an address is a default name, too
-_HASH_PREFIXES = ("$argon2", "$2a$", "$2b$", "$2y$", "$pbkdf2", "{SCRAM", "SCRAM-SHA", "$scrypt")
 
 
 class _Model(BaseModel):
@@ -46,67 +44,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPort:
-    """A parsed `HOST:PORT`."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """`HOST:PORT`, IPv6 in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _host_port(value: object) -> HostPort:
-    if isinstance(value, HostPort):
-        return value
-    if not isinstance(value, str):
-        message = "must be HOST:PORT in quotes"
-        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
-    host, colon, port = value.rpartition(":")
-    if not colon or not _PORT.fullmatch(port) or int(port) > _MAX_PORT:
-        message = "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.com:587"
-        raise ValueError(message)
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        if not _is_ipv6(host):
-            message = "has something in brackets that is not an IPv6 address"
-            raise ValueError(message)
-    elif not is_ehlo_name(host.encode()):
-        message = "has a bad host: a name, an IPv4 address, or an IPv6 address in brackets"
-        raise ValueError(message)
-    return HostPort(host=host, port=int(port))
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:  # which would show the text, and that may come from ${env:…}
-        return False
-    return True
-
-
-def _number(value: object) -> object:
-    """Numbers only: pydantic would take `true` for 1."""
-    if isinstance(value, bool):
-        message = "must be a number"
-        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
-    return value
-
-
-Address = Annotated[
-    HostPort,
-    PlainValidator(_host_port),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})$"}),
-]
-Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
-Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
-Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
-NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class PluginUse(_Model):
@@ -190,7 +127,10 @@ class User(_Model):
     model_config = ConfigDict(json_schema_extra=_offer_aliases)
 
     email: NonEmpty = Field(description="The login name; unique.")
-    password: Secret = Field(description="The password, as it is; ${env:…} and ${file:…} work.")
+    password: Secret = Field(
+        description="An argon2 hash or SCRAM verifier (smtp-router hash-password makes them), or the "
+        "password as it is."
+    )
     algorithm: PluginUse = Field(
         description="The plugin that chooses a downstream: an entry point's name, a path, or "
         "{use: …, options: {…}}. selector_algo_path is another spelling of this key."
@@ -201,6 +141,19 @@ class User(_Model):
     downstreams: tuple[Downstream, ...] = Field(
         min_length=1, description="The servers that the algorithm chooses from, in order."
     )
+    networks: tuple[Network, ...] = Field(
+        default=(), description="Clients from there are this user without AUTH; the longest prefix wins."
+    )
+    senders: tuple[NonEmpty, ...] = Field(
+        default=(),
+        description="Patterns of what may stand in MAIL FROM, as in '*@example.com'. Default: all.",
+    )
+    max_connections: Count | None = Field(
+        default=None, description="Sessions at the same time. Default: no limit of its own."
+    )
+    rate: RatePerTime | None = Field(
+        default=None, description="Messages per time, as in 100/min. Default: no limit."
+    )
     failover_on: frozenset[Literal["deferred", "rejected", "in_doubt"]] = Field(
         default=frozenset({"deferred"}),
         description="After which outcomes another downstream is tried.",
@@ -208,11 +161,9 @@ class User(_Model):
 
     @field_validator("password")
     @classmethod
-    def _no_hash(cls, value: Secret) -> Secret:
-        """A hash is not what a client sends: taken literally, it would let nobody in."""
-        if value.reveal().startswith(_HASH_PREFIXES):
-            message = "is a hash, and hashes are not supported: give the password (${env:NAME})"
-            raise ValueError(message)
+    def _is_known_form(cls, value: Secret) -> Secret:
+        """A hash that is not known is not what a client sends: taken literally, it lets nobody in."""
+        kind_of(value.reveal())
         return value
 
     @property
@@ -224,7 +175,41 @@ class User(_Model):
 class Listener(_Model):
     """An address that clients connect to."""
 
-    addr: Address = Field(description="HOST:PORT to listen on; port 0 picks a free one.")
+    addr: ListenAddress = Field(
+        description="HOST:PORT to listen on (port 0 picks a free one), unix:PATH, or systemd:NAME for a "
+        "socket that systemd passes (systemd alone: the first)."
+    )
+    tls: Literal["none", "starttls", "implicit"] = Field(
+        default="none", description="starttls: offered; implicit: from the first byte (RFC 8314)."
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="The certificate and its chain (PEM); taken up anew when it changes."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Its private key (PEM). Default: in tls_cert."
+    )
+    proxy_protocol: tuple[Network, ...] = Field(
+        default=(),
+        description="Proxies that begin every connection with a PROXY header, v1 or v2; the client's "
+        "address is taken from it, and from nobody else's.",
+    )
+    require_tls: bool = Field(
+        default=False, description="With starttls: refuse logins and mail in clear text."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """See that TLS and its certificate come together."""
+        if (self.tls == "none") != (self.tls_cert is None):
+            message = "tls and tls_cert go together: add the one that is missing"
+            raise ValueError(message)
+        if self.tls_cert is None and self.tls_key is not None:
+            message = "tls_key without tls_cert: add the certificate"
+            raise ValueError(message)
+        if self.require_tls and self.tls == "none":
+            message = "require_tls needs tls: starttls or tls: implicit"
+            raise ValueError(message)
+        return self
 
 
 class Timeouts(_Model):
@@ -283,6 +268,25 @@ class Settings(_Model):
         default=50 * 1024 * 1024, description="The biggest message taken, in bytes."
     )
     max_recipients: Count = Field(default=1000, description="Recipients per message.")
+    max_connections: Count = Field(
+        default=5000,
+        description="Clients at the same time; fewer if the process may not open enough files.",
+    )
+    max_connections_per_address: Count = Field(
+        default=2500, description="Of these from one address, and never more than nine tenths."
+    )
+    auth_failures: Count = Field(
+        default=5, description="Failed logins from one address before answers are delayed."
+    )
+    auth_window_s: Seconds = Field(
+        default=600, description="How long a failed login counts against its address."
+    )
+    max_transactions: Count = Field(default=1000, description="Messages per session.")
+    bare_newlines: Literal["reject", "accept"] = Field(
+        default="reject",
+        description="What to do with content that has a bare CR, a bare LF or a NUL: a laxer next hop "
+        "could see a second message in it.",
+    )
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )

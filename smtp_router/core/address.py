@@ -113,11 +113,19 @@ def is_ehlo_name(name: bytes) -> bool:
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this very machine, also as IPv4 mapped into IPv6; other text is not."""
     try:
-        parsed = ipaddress.ip_address(address)
+        return ipaddress.ip_address(unmapped(address)).is_loopback
     except ValueError:
         return False
+
+
+def unmapped(address: str) -> str:
+    """An IP address in the one form that limits and networks know: IPv4 mapped into IPv6 is IPv4."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
+    return str(mapped or parsed)
 
 
 def _check_literal(literal: bytes) -> None:

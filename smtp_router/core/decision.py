@@ -138,19 +138,29 @@ def answer(outcome: Outcome) -> Reply:
             assert_never(outcome)
 
 
-def give_up(attempts: Sequence[Attempt]) -> Reply:
-    """What a client hears when nothing is left to try: the last transient reply.
+def give_up(attempts: Sequence[Attempt], *, all_tried: bool = True) -> Reply:
+    """What a client hears when nothing is left to try, or nobody says what: the last transient reply.
 
     Only if every downstream refused the message for good (so all of them were asked, which
-    `failover_on` must allow) is the last of those refusals the answer.
+    `failover_on` must allow), or lacks what it needs, is the last of their refusals the answer.
+
+    Args:
+        attempts: all attempts for this message.
+        all_tried: whether no downstream is left; without it no refusal speaks for all.
     """
-    if attempts and all(isinstance(attempt.outcome, Rejected) for attempt in attempts):
-        return answer(attempts[-1].outcome)
+    if all_tried and attempts and all(_is_for_good(attempt.outcome) for attempt in attempts):
+        last = attempts[-1].outcome.reply
+        return _complete(last) if last else UNREACHABLE
     for attempt in reversed(attempts):
-        reply = answer(attempt.outcome)
-        if reply.is_transient:
-            return reply
+        if not _is_for_good(attempt.outcome):
+            reply = answer(attempt.outcome)
+            if reply.is_transient:
+                return reply
     return UNREACHABLE
+
+
+def _is_for_good(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) or (isinstance(outcome, Deferred) and outcome.incapable)
 
 
 def _complete(reply: Reply) -> Reply:

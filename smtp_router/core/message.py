@@ -38,6 +38,7 @@ class Session:
         ehlo: the name that the client gave in EHLO or HELO.
         esmtp: whether it was EHLO.
         tls: `None` in clear text.
+        authenticated: whether the client has logged in; one from a user's `networks` need not.
     """
 
     peer: str = ""
@@ -45,6 +46,7 @@ class Session:
     ehlo: str = ""
     esmtp: bool = True
     tls: TLS | None = None
+    authenticated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,14 @@ class Delivered(_Outcome):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(_Outcome):
-    """Not taken, and nothing says that it never will be: unreachable, 4yz, or a fault of the session."""
+    """Not taken, and nothing says that it never will be: unreachable, 4yz, or a fault of the session.
 
+    Args:
+        incapable: the downstream lacks an extension that this message needs; `reply` is then a 5yz of
+            our own, and the answer only if the same is true of every downstream.
+    """
+
+    incapable: bool = False
     kind: ClassVar[OutcomeKind] = OutcomeKind.DEFERRED
 
 

@@ -16,11 +16,13 @@ from smtp_router.config.settings import PluginUse, Settings, User
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import ConfigError, PluginError, Problem
 from smtp_router.core.outcome import Attempt
+from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.plugin import Plugin, chains
 from smtp_router.hooks.registry import Registry, is_path
 from smtp_router.routing.health import Figures
+from smtp_router.routing.policy import Networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +75,15 @@ class Epoch:
         number: counted from 1.
         loaded: the configuration it was built from.
         routes: by login name.
+        password_kinds: the forms in which passwords are stored.
+        networks: whose the clients from certain addresses are.
     """
 
     number: int
     loaded: Loaded
     routes: Mapping[str, Route]
+    password_kinds: frozenset[Kind]
+    networks: Networks
 
     @property
     def settings(self) -> Settings:
@@ -122,7 +128,14 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
     if problems:
         raise ConfigError(problems)
     number = previous.number + 1 if previous else 1
-    return Epoch(number=number, loaded=loaded, routes=MappingProxyType(routes))
+    kinds = frozenset(kind_of(user.password.reveal()) for user in loaded.settings.users)
+    return Epoch(
+        number=number,
+        loaded=loaded,
+        routes=MappingProxyType(routes),
+        password_kinds=kinds,
+        networks=Networks(loaded.settings.users),
+    )
 
 
 class _RouteBuilder:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from smtp_router.core.downstream import Health
-from smtp_router.core.outcome import Attempt, Delivered, Rejected
+from smtp_router.core.outcome import Attempt, Deferred, Delivered, Rejected
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Figures:
             case Delivered():
                 self.delivered += 1
                 self.consecutive_failures = 0
-            case Rejected():
+            case Rejected() | Deferred(incapable=True):
                 pass
             case _:
                 self.failed += 1

@@ -105,7 +105,7 @@ class Router:
                 message, route.untried(attempts), tuple(attempts), within_s=limits.deadline - now
             )
             if chosen is None:
-                return give_up(attempts)
+                return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
             now = self._clock.now()
             outgoing = await route.chains.before_send(message, chosen, within_s=limits.deadline - now)

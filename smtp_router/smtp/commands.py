@@ -5,8 +5,18 @@
 | SIZE | 1 to 20 digits | RFC 1870 |
 | BODY | 7BIT or 8BITMIME, in any case | RFC 6152 |
 | SMTPUTF8 | no value | RFC 6531 |
+| RET | FULL or HDRS | RFC 3461 4.3 |
+| ENVID | xtext, at most 100 characters | RFC 3461 4.4 |
+| AUTH | a mailbox as xtext, or `<>` | RFC 4954 5 |
+| REQUIRETLS | no value; under TLS only | RFC 8689 |
 
-RCPT has none. Every other parameter is refused with 555, as RFC 5321 4.1.1.11 has it.
+| parameter of RCPT | form | source |
+|---|---|---|
+| NOTIFY | NEVER, or a list of SUCCESS, FAILURE, DELAY | RFC 3461 4.1 |
+| ORCPT | address type, `;`, xtext, at most 500 characters | RFC 3461 4.2 |
+
+Values stay as they were given, to the letter. Every other parameter is refused with 555 (RFC 5321
+4.1.1.11).
 """
 
 import re
@@ -19,20 +29,42 @@ from smtp_router.core.message import NO_PARAMETERS, Parameters
 from smtp_router.core.reply import Reply
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_CHUNK = re.compile(rb"([0-9]{1,19})(?: +(LAST))?", re.IGNORECASE)
 _VERB = re.compile(rb"[A-Za-z0-9]+")
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
-_VALUES: Mapping[str, re.Pattern[str] | None] = MappingProxyType(
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+Forms = Mapping[str, re.Pattern[str] | None]
+MAIL_PARAMETERS: Forms = MappingProxyType(
     {
         "SIZE": re.compile(r"[0-9]{1,20}"),
         "BODY": re.compile(r"7BIT|8BITMIME", re.IGNORECASE),
         "SMTPUTF8": None,
+        "RET": re.compile(r"FULL|HDRS", re.IGNORECASE),
+        "ENVID": re.compile(rf"(?=.{{1,100}}\Z){_XTEXT}+"),
+        "AUTH": re.compile(rf"<>|{_XTEXT}+"),
+        "REQUIRETLS": None,
+    }
+)
+RCPT_PARAMETERS: Forms = MappingProxyType(
+    {
+        "NOTIFY": re.compile(
+            r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE
+        ),
+        "ORCPT": re.compile(rf"(?=.{{1,500}}\Z)[A-Za-z0-9-]+;{_XTEXT}+"),
     }
 )
 
-LINE_LIMITS: Mapping[str, int] = MappingProxyType({"AUTH": 12_288, "MAIL": 1024, "RCPT": 1024})
-"""In octets with CRLF, where it is more than `LINE_LIMIT` (RFC 5321 4.5.3.1.4; RFC 4954 4; each
-extension of MAIL and RCPT adds some)."""
 LINE_LIMIT = 512
+LINE_LIMITS: Mapping[str, int] = MappingProxyType(
+    {
+        "AUTH": 12_288,  # RFC 4954 4
+        # SIZE 26, BODY 17, SMTPUTF8 10, RET 9, ENVID 107, AUTH 500, REQUIRETLS 11 on top
+        "MAIL": LINE_LIMIT + 680,
+        # NOTIFY 29, ORCPT 507, and the 300 that SMTPUTF8 may add to an address
+        "RCPT": LINE_LIMIT + 836,
+    }
+)
+"""In octets with CRLF: what RFC 5321 4.5.3.1.4 asks, and what each extension adds to it."""
 
 SYNTAX = Reply(code=500, enhanced="5.5.2", text="Syntax error")
 TOO_LONG = Reply(code=500, enhanced="5.5.2", text="Line too long")
@@ -85,12 +117,38 @@ def parse_command(line: bytes) -> Command:
     return Command(verb, argument)
 
 
-def parse_mail(argument: bytes, *, esmtp: bool, max_bytes: int) -> PathArgument:
+@dataclass(frozen=True, slots=True)
+class ChunkArgument:
+    """The argument of BDAT.
+
+    Args:
+        octets: how many follow.
+        last: whether they are the content's last.
+    """
+
+    octets: int
+    last: bool
+
+
+def parse_bdat(argument: bytes) -> ChunkArgument:
+    """The argument of BDAT (RFC 3030 2).
+
+    Raises:
+        Refused: 501; nobody knows then how many octets of content follow.
+    """
+    match = _CHUNK.fullmatch(argument)
+    if match is None:
+        raise Refused(501, "5.5.4", "Syntax: BDAT size [LAST]")
+    return ChunkArgument(int(match[1]), last=match[2] is not None)
+
+
+def parse_mail(argument: bytes, *, esmtp: bool, tls: bool, max_bytes: int) -> PathArgument:
     """The argument of MAIL.
 
     Args:
         argument: what follows the verb.
         esmtp: whether the session began with EHLO; only then are there parameters.
+        tls: whether the connection is encrypted; only then is there REQUIRETLS.
         max_bytes: the biggest message taken.
 
     Raises:
@@ -99,7 +157,9 @@ def parse_mail(argument: bytes, *, esmtp: bool, max_bytes: int) -> PathArgument:
     path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
     if b"@" not in path and path != b"<>":
         raise Refused(501, "5.1.7", "The address has no domain")
-    parameters = _parameters(rest, esmtp=esmtp, known=_VALUES)
+    parameters = _parameters(rest, esmtp=esmtp, known=MAIL_PARAMETERS)
+    if "REQUIRETLS" in parameters and not tls:
+        raise Refused(530, "5.7.10", "REQUIRETLS needs an encrypted connection")
     address = _address(path, utf8="SMTPUTF8" in parameters, bad="5.1.7")
     if int(parameters.get("SIZE") or 0) > max_bytes:
         raise Refused(552, "5.3.4", f"The message is bigger than {max_bytes} octets")
@@ -120,7 +180,7 @@ def parse_rcpt(argument: bytes, *, esmtp: bool, utf8: bool) -> PathArgument:
     path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
     if path == b"<>":
         raise Refused(501, "5.1.3", "A recipient cannot be empty")
-    parameters = _parameters(rest, esmtp=esmtp, known={})
+    parameters = _parameters(rest, esmtp=esmtp, known=RCPT_PARAMETERS)
     return PathArgument(_address(path, utf8=utf8, bad="5.1.3"), parameters)
 
 
@@ -145,7 +205,7 @@ def _address(path: bytes, *, utf8: bool, bad: str) -> str:
     return address
 
 
-def _parameters(rest: bytes, *, esmtp: bool, known: Mapping[str, re.Pattern[str] | None]) -> Parameters:
+def _parameters(rest: bytes, *, esmtp: bool, known: Forms) -> Parameters:
     if not rest:
         return NO_PARAMETERS
     if not rest.startswith(b" "):

@@ -145,6 +145,11 @@ class Connection:
         """Whether the downstream's EHLO offers this extension."""
         return self._client.supports_extension(extension)
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether the connection is encrypted, to a downstream whose certificate was verified."""
+        return self._downstream.tls_verify and bool(self._client.get_transport_info("sslcontext"))
+
     async def data(self) -> None:
         """Say DATA.
 

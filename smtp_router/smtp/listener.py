@@ -1,51 +1,92 @@
 """Where clients connect."""
 
 import asyncio
+import ipaddress
+import logging
+import os
+import socket
+from contextlib import suppress
+from itertools import islice
+from typing import Any
 
-from smtp_router.config.settings import HostPort
+from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Listener as ListenerSettings
-from smtp_router.smtp.session import ClientSession
+from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+from smtp_router.core.address import unmapped
+from smtp_router.core.errors import Problem
+from smtp_router.smtp.proxy import NoHeaderError, read_header
+from smtp_router.smtp.session import TLS_HANDSHAKE_S, ClientSession
 from smtp_router.smtp.site import Site
+from smtp_router.smtp.sockets import BACKLOG, listening_sockets
+from smtp_router.smtp.tls import ServerContext
 
-BACKLOG = 1024
+log = logging.getLogger(__name__)
+
+MAX_ARRIVING = 500
+"""Connections at the same time of which a PROXY header or a TLS handshake is awaited. One more, and the
+oldest ends: what is honest takes milliseconds, and what keeps silent does not use up the descriptors."""
+ACCEPT_PAUSE_S = 0.1
+"""How long to wait when there is no file descriptor left for a client."""
 
 
 class Listener:
     """One listening address with its sessions."""
 
     def __init__(self, site: Site, settings: ListenerSettings) -> None:
-        """Nothing listens yet."""
+        """Load the certificate, if there is one; nothing listens yet.
+
+        Raises:
+            OSError: the certificate cannot be used.
+        """
         self._site = site
         self._settings = settings
-        self._server: asyncio.Server | None = None
+        self._tls = ServerContext(settings) if settings.tls_cert is not None else None
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
         self._sessions: set[ClientSession] = set()
 
-    async def start(self) -> HostPort:
+    async def start(self) -> HostPort | UnixPath | SystemdSocket:
         """Listen; the real address, where the configuration leaves the port open.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: ClientSession(self._site, self._sessions, loop),
-            self._settings.addr.host,
-            self._settings.addr.port,
-            backlog=BACKLOG,
-            reuse_address=True,
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        return HostPort(host=self._settings.addr.host, port=port)
+        address = self._settings.addr
+        self._sockets = await asyncio.to_thread(listening_sockets, address)
+        for each in self._sockets:
+            if self._settings.proxy_protocol or self._settings.tls == "implicit":
+                self._accepting.append(asyncio.create_task(self._accept(each)))
+            else:
+                self._servers.append(await self._serve(each))
+        if isinstance(address, HostPort):
+            return HostPort(host=address.host, port=self._sockets[0].getsockname()[1])
+        return address
+
+    def refresh(self) -> None:
+        """Take up a certificate that has changed."""
+        if self._tls is not None:
+            self._tls.refresh()
 
     def stop(self) -> None:
         """Take no more connections, and let every session end as soon as its transaction has."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        for task in (*self._accepting, *self._arriving):
+            task.cancel()
+        for each in self._sockets:
+            each.close()
+        if isinstance(self._settings.addr, UnixPath) and self._sockets:
+            with suppress(OSError):
+                os.unlink(self._settings.addr.path)  # noqa: PTH108 - a str
+        self._sockets = []
         for session in tuple(self._sessions):
             session.drain()
 
     async def drained(self) -> None:
         """Wait until the last session has ended."""
+        await asyncio.gather(*self._accepting, *self._arriving, return_exceptions=True)
         while self._sessions:
             await asyncio.gather(*(session.closed() for session in tuple(self._sessions)))
 
@@ -53,3 +94,89 @@ class Listener:
         """Close what is left of the sessions."""
         for session in tuple(self._sessions):
             session.abort()
+
+    def _session(self, peer: tuple[str, int] | None = None) -> ClientSession:
+        return ClientSession(
+            self._site,
+            self._settings,
+            context=self._tls.context if self._tls else None,
+            sessions=self._sessions,
+            loop=asyncio.get_running_loop(),
+            peer=peer,
+        )
+
+    def _tls_from_the_start(self) -> dict[str, Any]:
+        if self._tls is None or self._settings.tls != "implicit":
+            return {}
+        return {"ssl": self._tls.context, "ssl_handshake_timeout": TLS_HANDSHAKE_S}
+
+    async def _serve(self, listening: socket.socket) -> asyncio.Server:
+        """Let the event loop accept, which is quicker where nothing comes before the session."""
+        loop = asyncio.get_running_loop()
+        unix = listening.family == socket.AF_UNIX
+        create = loop.create_unix_server if unix else loop.create_server
+        return await create(self._session, sock=listening, backlog=BACKLOG)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        """Take connections, each into a task of its own until its session has begun.
+
+        The event loop's own would not end a TLS handshake when the router stops.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listening)
+            except OSError as error:  # out of file descriptors, or a client that has gone again
+                log.warning("cannot accept", extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            task = asyncio.create_task(self._begin(client))
+            self._arriving[task] = client
+            task.add_done_callback(self._arrived)
+            for late in tuple(islice(self._arriving, max(len(self._arriving) - MAX_ARRIVING, 0))):
+                late.cancel()
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        client = self._arriving.pop(task)
+        if task.cancelled():  # maybe before its first step
+            client.close()
+        elif error := task.exception():
+            log.error("connection not begun", exc_info=error)
+            client.close()
+
+    async def _begin(self, client: socket.socket) -> None:
+        """See who it is behind the proxy, and begin the session."""
+        client.setblocking(False)  # noqa: FBT003 - not ours to name
+        try:
+            peer = await self._peer_behind(client)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._session(peer), client, **self._tls_from_the_start()
+            )
+        except (OSError, NoHeaderError) as error:
+            log.info("connection not begun", extra={"fields": {"error": str(error)}})
+            client.close()
+
+    async def _peer_behind(self, client: socket.socket) -> tuple[str, int] | None:
+        """The client's address and port, if a trusted proxy tells them."""
+        if not self._settings.proxy_protocol:
+            return None
+        if client.family == socket.AF_UNIX:
+            return await read_header(client)  # whoever may open the socket is trusted
+        address = ipaddress.ip_address(unmapped(client.getpeername()[0]))
+        if any(address in network for network in self._settings.proxy_protocol):
+            return await read_header(client)
+        return None
+
+
+def certificate_problems(loaded: Loaded) -> list[Problem]:
+    """What is wrong with the certificates of a configuration's listeners."""
+    problems = []
+    for index, settings in enumerate(loaded.settings.listen):
+        if settings.tls_cert is None:
+            continue
+        try:
+            ServerContext(settings)
+        except OSError as error:  # ssl.SSLError is one
+            message = f"cannot be used with its key: {error.strerror or error}"
+            problems.append(loaded.problem(("listen", index, "tls_cert"), message))
+    return problems

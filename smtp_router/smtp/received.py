@@ -13,9 +13,8 @@ def received_field(message: Message, hostname: str) -> bytes:
     Source: RFC 5321 4.4, RFC 3848 (with ESMTPA, ESMTPSA), RFC 6531 4.3 (UTF8SMTP…).
     """
     session = message.session
-    peer = f"[IPv6:{session.peer}]" if ":" in session.peer else f"[{session.peer}]"
     lines = [
-        f"Received: from {session.ehlo} ({peer})",
+        f"Received: from {session.ehlo}{_peer(session.peer)}",
         f"\tby {hostname} (smtp-router) with {_protocol(message)} id {message.id}",
     ]
     if session.tls is not None:
@@ -27,9 +26,16 @@ def received_field(message: Message, hostname: str) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
+def _peer(address: str) -> str:
+    """The client's address as a comment; there is none behind a Unix socket."""
+    if not address:
+        return ""
+    return f" ([IPv6:{address}])" if ":" in address else f" ([{address}])"
+
+
 def _protocol(message: Message) -> str:
-    """The registered name of how the message came in; all of our clients have logged in."""
+    """The registered name of how the message came in."""
     if not message.session.esmtp:
         return "SMTP"
     name = "UTF8SMTP" if "SMTPUTF8" in message.mail_parameters else "ESMTP"
-    return name + ("S" if message.session.tls else "") + ("A" if message.user else "")
+    return name + ("S" if message.session.tls else "") + ("A" if message.session.authenticated else "")

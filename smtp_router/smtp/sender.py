@@ -5,11 +5,11 @@ from contextlib import suppress
 
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message
-from smtp_router.core.outcome import Deferred, InDoubt, Outcome, Rejected, Stage
-from smtp_router.core.reply import Reply
+from smtp_router.core.outcome import InDoubt, Outcome, Rejected, Stage
 from smtp_router.routing.shield import to_the_end
 from smtp_router.smtp.connection import AttemptEnded, Connection
 from smtp_router.smtp.dots import stuff
+from smtp_router.smtp.parameters import mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import received_field
 from smtp_router.smtp.tls import ClientContexts
 from smtp_router.smtp.verdict import name_recipient
@@ -74,14 +74,14 @@ async def _envelope(connection: Connection, message: Message, settings: Settings
     Raises:
         AttemptEnded: with the refusal.
     """
-    parameters = _mail_parameters(connection, message, size)
+    parameters = mail_parameters(connection, message, size)
     words = [b"FROM:<%b>" % message.mail_from.encode(), *parameters]
     refusal = await connection.command(Stage.MAIL, settings.timeouts.mail_s, b"MAIL", *words)
     if refusal is not None:
         raise AttemptEnded(refusal)
     refusals = []
-    for recipient in message.rcpt_tos:
-        words = [b"TO:<%b>" % recipient.encode()]
+    for position, recipient in enumerate(message.rcpt_tos):
+        words = [b"TO:<%b>" % recipient.encode(), *rcpt_parameters(connection, message, position)]
         refusal = await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RCPT", *words)
         if refusal is not None:
             refusals.append(name_recipient(refusal, recipient))
@@ -93,32 +93,3 @@ async def _envelope(connection: Connection, message: Message, settings: Settings
                 await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RSET")
         permanent = [refusal for refusal in refusals if isinstance(refusal, Rejected)]
         raise AttemptEnded((permanent or refusals)[0])
-
-
-def _mail_parameters(connection: Connection, message: Message, size: int) -> list[bytes]:
-    """The parameters of MAIL: what the client said, where the downstream understands it.
-
-    Content is never converted, so a downstream without an extension that the client has asked for
-    does not get the message; the next one may have it (RFC 6152 3, RFC 6531 3.6).
-
-    Raises:
-        AttemptEnded: the downstream lacks 8BITMIME or SMTPUTF8, and the message needs it.
-    """
-    parameters = []
-    if connection.offers("size"):
-        parameters.append(b"SIZE=%d" % size)
-    if (message.mail_parameters.get("BODY") or "").upper() == "8BITMIME":
-        if not connection.offers("8bitmime"):
-            raise AttemptEnded(_lacks("4.6.3", "8BITMIME"))
-        parameters.append(b"BODY=8BITMIME")
-    addresses = (message.mail_from, *message.rcpt_tos)  # which a plugin may have changed
-    if "SMTPUTF8" in message.mail_parameters or not all(map(str.isascii, addresses)):
-        if not connection.offers("smtputf8"):
-            raise AttemptEnded(_lacks("4.6.7", "SMTPUTF8"))
-        parameters.append(b"SMTPUTF8")
-    return parameters
-
-
-def _lacks(enhanced: str, extension: str) -> Outcome:
-    text = f"The message needs {extension}, which the downstream does not offer"
-    return Deferred(stage=Stage.MAIL, reply=Reply(code=451, enhanced=enhanced, text=text))

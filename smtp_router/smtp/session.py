@@ -9,18 +9,22 @@ as the session's one task.
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Coroutine
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
-from smtp_router.core.address import is_loopback
+from smtp_router.config.settings import Listener as ListenerSettings
+from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
-from smtp_router.smtp.conversation import Answer, Conversation, LogIn, Step, Submit, answer
+from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.site import Site
+from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
+from smtp_router.smtp.tls import facts
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, CommandLine, Event, Wire
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,8 @@ MAX_PIPELINED_OCTETS = 128 * 1024
 """A client that sends more while it should wait for a reply is not read from until it gets one."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
+READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
+TLS_HANDSHAKE_S = 30.0
 IDLE = Reply(code=421, enhanced="4.4.2", text="Idle for too long")
 
 
@@ -39,14 +45,24 @@ class ClientSession(SMTP):
     transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
 
     def __init__(
-        self, site: Site, sessions: "set[ClientSession]", loop: asyncio.AbstractEventLoop
+        self,
+        site: Site,
+        listener: ListenerSettings,
+        *,
+        context: ssl.SSLContext | None,
+        sessions: "set[ClientSession]",
+        loop: asyncio.AbstractEventLoop,
+        peer: tuple[str, int] | None = None,
     ) -> None:
         """Be ready for a connection.
 
         Args:
             site: the router.
+            listener: what is offered where the client connects.
+            context: with the listener's certificate.
             sessions: the register of open sessions, and of closed ones whose task still runs.
             loop: the event loop.
+            peer: the client's address and port, where a proxy has told them.
         """
         settings = site.settings
         super().__init__(
@@ -59,9 +75,12 @@ class ClientSession(SMTP):
         self._site = site
         self._sessions = sessions
         self._wire = Wire()
-        self._conversation = Conversation(lambda: site.settings, may_log_in=self._may_log_in)
-        self._peer = ("", 0)
+        self._listener = listener
+        self._context = context
+        self._peer = peer or ("", 0)
+        self._peer_is_told = peer is not None
         self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
+        self._counted_user: str | None = None
         self._cancelled = False
         self._challenged = False
         self._draining = False
@@ -75,10 +94,22 @@ class ClientSession(SMTP):
         """A client has connected: it hears the banner before anything it says is answered."""
         super().connection_made(transport)
         peername = transport.get_extra_info("peername")
-        if peername:
-            self._peer = (str(peername[0]), int(peername[1]))
+        if isinstance(peername, tuple) and not self._peer_is_told:
+            self._peer = (unmapped(peername[0]), peername[1])
+        self._conversation = Conversation(
+            self._site,
+            self._peer[0],
+            tls=facts(transport),
+            offer_starttls=self._listener.tls == "starttls",
+            require_tls=self._listener.require_tls,
+        )
         self._sessions.add(self)
-        self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
+        refusal = self._site.guard.connected(self._peer[0])
+        refusal = self._count_user(self._conversation.user) or refusal
+        if refusal is not None:
+            self._say_good_bye(refusal)
+        else:
+            self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
 
     async def _handle_client(self) -> None:
         """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
@@ -102,6 +133,8 @@ class ClientSession(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, by whomever."""
+        if self.transport is None:
+            return  # told twice, after a TLS handshake that failed
         super().connection_lost(error)
         self._closing = True
         self._cancel_task()
@@ -154,8 +187,11 @@ class ClientSession(SMTP):
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._work is None and self.transport is None:
+        if self._work is None and self.transport is None and not self._gone.is_set():
             self._sessions.discard(self)
+            self._site.guard.disconnected(self._peer[0])
+            if self._counted_user is not None:
+                self._site.guard.logged_out(self._counted_user)
             self._gone.set()
 
     def _part_if_idle(self) -> None:
@@ -196,6 +232,12 @@ class ClientSession(SMTP):
                     self._closing = close
                     if content:
                         self._wire.start_content(self._site.settings.max_message_bytes)
+                case Receive(octets, keep):
+                    self._wire.start_chunk(octets, keep=keep)
+                case StartTls():
+                    answers.append(READY_FOR_TLS)
+                    self._begin_tls(b"".join(answers))
+                    return
                 case LogIn(mechanism, initial):
                     self._start(self._log_in(mechanism, initial))
                 case Submit() as submit:
@@ -255,6 +297,8 @@ class ClientSession(SMTP):
                 peer_port=self._peer[1],
                 ehlo=conversation.ehlo,
                 esmtp=conversation.esmtp,
+                tls=conversation.tls,
+                authenticated=conversation.authenticated,
             ),
             received_at=self._site.wall_clock(),
             mail_from=submit.mail_from,
@@ -269,25 +313,88 @@ class ClientSession(SMTP):
             log.warning("client gone before the reply", extra={"fields": fields})
         return answer(reply)
 
+    # TLS
+
+    def _begin_tls(self, answers: bytes) -> None:
+        """Write what is left to say in clear text, and change over.
+
+        Octets that came along with STARTTLS were sent by somebody who did not wait for its reply: they
+        could have been put there by anyone on the way, so the connection ends (RFC 3207 4.2).
+        """
+        if self._wire.buffered:
+            log.warning("text behind STARTTLS", extra={"fields": {"peer": self._peer[0]}})
+            self.abort()
+            return
+        assert self.transport is not None
+        self.transport.pause_reading()  # the handshake is not ours to read
+        self._write(answers)
+        self._start(self._change_over())
+
+    async def _change_over(self) -> None:
+        assert self.transport is not None
+        assert self._context is not None
+        clear = self.transport
+        encrypted = None
+        try:
+            encrypted = await self.loop.start_tls(
+                clear, self, self._context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
+            )
+        except OSError as error:
+            fields = {"peer": self._peer[0], "error": str(error)}
+            log.info("TLS handshake failed", extra={"fields": fields})
+        finally:
+            if encrypted is None:  # also when cancelled: start_tls does not always tell
+                clear.abort()
+                if self.transport is not None:
+                    self.connection_lost(None)
+        if encrypted is None:
+            return
+        self.transport = encrypted
+        tls = facts(encrypted)
+        assert tls is not None
+        self._conversation.started_tls(tls)
+        self._count_user(self._conversation.user)
+
     # Logging in
 
-    def _may_log_in(self) -> bool:
-        """In clear text only from this machine, unless the configuration says otherwise."""
-        return self._site.settings.allow_plaintext_auth or is_loopback(self._peer[0])
+    async def push(self, status: str | bytes) -> None:
+        """What aiosmtpd writes during a login."""
+        octets = status.encode() if isinstance(status, str) else status
+        self._write(octets + b"\r\n")
 
     async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
-        found = await login.credentials(mechanism, initial, self._challenge)
-        match found:
-            case None:
-                return None
-            case Reply() if found != login.FAILURE:
-                return answer(found)
-            case (user, password) if await self._site.authenticate(user, password):
-                return self._conversation.logged_in(user)
-        log.warning("login failed", extra={"fields": {"peer": self._peer[0]}})
+        guard, peer = self._site.guard, self._peer[0]
+        if refusal := guard.login_begins(peer):
+            return answer(refusal, close=True)
+        result = await login.log_in(
+            mechanism,
+            initial,
+            self._challenge,
+            check=self._site.authenticate,
+            find_verifier=self._site.scram_verifier,
+        )
+        if isinstance(result, str):
+            guard.login_succeeded(peer)
+            if refusal := self._count_user(result):
+                return answer(refusal, close=True)
+            return self._conversation.logged_in(result)
+        if result != login.FAILURE:  # a broken exchange, which says nothing about a password
+            guard.login_succeeded(peer)
+            return None if result is None else answer(result)
+        log.warning("login failed", extra={"fields": {"peer": peer}})
+        await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
 
-    async def _challenge(self, text: str) -> bytes | None:
+    def _count_user(self, user: str | None) -> Reply | None:
+        """Count the session as this user's only; the reply to refuse it with, if there are too many."""
+        if self._counted_user is not None:
+            self._site.guard.logged_out(self._counted_user)
+        self._counted_user = user
+        if user is None:
+            return None
+        return self._site.guard.logged_in(user, self._site.max_sessions(user))
+
+    async def _challenge(self, text: bytes) -> bytes | None:
         """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
         self._challenged = True
         self._answer_challenge()

@@ -6,6 +6,8 @@ from typing import Protocol
 from smtp_router.config.settings import Settings
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.credentials import Verifier
+from smtp_router.smtp.guard import Guard
 
 
 class Site(Protocol):
@@ -16,8 +18,34 @@ class Site(Protocol):
         """The settings that count now; a reload changes them."""
         ...
 
+    @property
+    def guard(self) -> Guard:
+        """Counts what clients do."""
+        ...
+
+    def user_at(self, address: str) -> str | None:
+        """The user that clients from this address are without a login."""
+        ...
+
+    def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
+        """Why this user may not send this message now; `None` if it may, and then it counts."""
+        ...
+
+    def max_sessions(self, user: str) -> int | None:
+        """How many sessions this user may have at the same time."""
+        ...
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password, in the same time and manner for unknown logins."""
+        ...
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        """What SCRAM needs for a login, known or not."""
+        ...
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The mechanisms that are offered."""
         ...
 
     async def route(self, message: Message) -> Reply:

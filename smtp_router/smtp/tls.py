@@ -1,8 +1,15 @@
-"""TLS contexts for the sender, made once and shared: making one costs more than a message does."""
+"""TLS contexts, made once and shared: making one costs more than a message does."""
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
+
+from smtp_router.config.settings import Listener
+from smtp_router.core.message import TLS
+from smtp_router.disk import Watch
+
+log = logging.getLogger(__name__)
 
 
 class ClientContexts:
@@ -34,4 +41,61 @@ def _make(*, verify: bool, ca: Path | None) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class ServerContext:
+    """A listener's context; its certificate is replaced in place when the files change."""
+
+    def __init__(self, settings: Listener) -> None:
+        """Load the certificate.
+
+        Raises:
+            OSError: certificate and key cannot be used, or not together.
+        """
+        assert settings.tls_cert is not None
+        self._cert = settings.tls_cert
+        self._key = settings.tls_key
+        self._watches = [Watch(path) for path in (self._cert, self._key) if path is not None]
+        self._look()
+        self.context = self._load(_server_context())
+
+    def refresh(self) -> None:
+        """Take up a certificate that has changed; one that cannot be used changes nothing."""
+        if not any(watch.changed() for watch in self._watches):
+            return
+        self._look()
+        fields = {"tls_cert": str(self._cert)}
+        try:
+            self._load(_server_context())  # a pair that does not fit would break the live context
+            self._load(self.context)
+        except OSError as error:
+            fields["error"] = str(error)
+            log.error(  # noqa: TRY400 - the error says it all
+                "certificate not reloaded, the old one stays", extra={"fields": fields}
+            )
+        else:
+            log.info("certificate reloaded", extra={"fields": fields})
+
+    def _look(self) -> None:
+        for watch in self._watches:
+            watch.look()
+
+    def _load(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.load_cert_chain(self._cert, self._key)
+        return context
+
+
+def facts(transport: asyncio.BaseTransport) -> TLS | None:
+    """How a connection is encrypted; `None` in clear text."""
+    ssl_object = transport.get_extra_info("ssl_object")
+    if ssl_object is None:
+        return None
+    cipher = ssl_object.cipher()
+    return TLS(version=ssl_object.version() or "", cipher=cipher[0] if cipher else "")
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -1,8 +1,9 @@
 """The listening side's framing, without any I/O: octets in, events out.
 
-    feed(octets) … next_event() → CommandLine | LineTooLong | Content | ContentTooBig | None
+    feed(octets) … next_event() → CommandLine | LineTooLong | Content | ContentTooBig | Chunk | None
 
-Two states: between commands, and (after `start_content`) inside content. Only CRLF ends a line, only
+Three states: between commands, inside content (after `start_content`), and inside a chunk of counted
+octets (after `start_chunk`). Only CRLF ends a line, only
 CRLF.CRLF ends content (RFC 5321 2.3.8, 4.1.1.4); nothing is decoded, and nothing grows without bound:
 a line that is too long is dropped as it arrives, and so is content above the limit.
 """
@@ -39,7 +40,18 @@ class ContentTooBig:
     """Content above the limit has ended; its octets are gone."""
 
 
-Event = CommandLine | LineTooLong | Content | ContentTooBig
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk has ended.
+
+    Args:
+        octets: all of it; empty if it was not to be kept.
+    """
+
+    octets: bytes
+
+
+Event = CommandLine | LineTooLong | Content | ContentTooBig | Chunk
 
 
 class Wire:
@@ -54,6 +66,8 @@ class Wire:
         self._chunks: list[bytes] = []
         self._content_octets = 0
         self._tail = b""
+        self._chunk_left: int | None = None
+        self._keep_chunk = False
 
     @property
     def in_content(self) -> bool:
@@ -81,8 +95,16 @@ class Wire:
         self._content_octets = 0
         self._tail = b"\r\n"  # content starts at the start of a line
 
+    def start_chunk(self, octets: int, *, keep: bool) -> None:
+        """The next octets are a chunk of this many (RFC 3030 2); if not to be kept, they are dropped."""
+        self._chunk_left = octets
+        self._keep_chunk = keep
+        self._chunks = []
+
     def next_event(self) -> Event | None:
         """The next event, or `None` until more octets have come."""
+        if self._chunk_left is not None:
+            return self._chunk(self._chunk_left)
         return self._content() if self.in_content else self._line()
 
     def _line(self) -> CommandLine | LineTooLong | None:
@@ -126,6 +148,20 @@ class Wire:
         self._max_content = None
         self._chunks = []
         return ContentTooBig() if too_big else Content(body)
+
+    def _chunk(self, left: int) -> Chunk | None:
+        piece = bytes(self._buffer[:left])
+        del self._buffer[:left]
+        self._scanned = 0
+        if self._keep_chunk:
+            self._chunks.append(piece)
+        if len(piece) < left:
+            self._chunk_left = left - len(piece)
+            return None
+        self._chunk_left = None
+        octets = b"".join(self._chunks)
+        self._chunks = []
+        return Chunk(octets)
 
     def _fits(self, body: bytes) -> bool:
         """Whether content whose octets on the wire are too many is within the limit all the same."""

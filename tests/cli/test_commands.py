@@ -80,7 +80,7 @@ def test_check_takes_the_original_short_form_as_it_is() -> None:
     assert result.stderr == ""
     assert result.stdout.splitlines() == [
         "config.yaml: valid",
-        "listens on 127.0.0.1:1025",
+        "listens on 127.0.0.1:1025  (tls none)",
         "user user@example.com",
         f"  algorithm   ./round_robin.py  ({Path.cwd()}/round_robin.py: select_downstream)",
         "  downstream  smtp.provider1.com:587  (smtp.provider1.com:587, tls auto, login apikey)",
@@ -107,8 +107,8 @@ users:
     result = run("check", "-c", "other.yaml")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert "listens on 127.0.0.1:2525" in lines
-    assert "listens on [::1]:2525" in lines
+    assert "listens on 127.0.0.1:2525  (tls none)" in lines
+    assert "listens on [::1]:2525  (tls none)" in lines
     assert f"  plugin      ./tell.py  ({Path.cwd()}/tell.py: after_send)" in lines
     installed = f"smtp-router-round-robin {version('smtp-router-round-robin')}"
     assert f"  algorithm   round_robin  ({installed}: select_downstream)" in lines

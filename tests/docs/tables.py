@@ -5,10 +5,16 @@ A test compares them with the page; `python -m tests.docs.tables` writes them in
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Rejected, Reply, Stage
 from smtp_router.config.load import parse
+from smtp_router.config.settings import Settings
 from smtp_router.core.decision import (
     OUR_FAULT,
     SERVICE_CLOSING,
@@ -18,26 +24,34 @@ from smtp_router.core.decision import (
     Finish,
     Limits,
     answer,
+    give_up,
     next_step,
 )
+from smtp_router.core.message import TLS, Message
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.credentials import Kind, Verifier
+from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
+from smtp_router.smtp.connection import AttemptEnded
 from smtp_router.smtp.conversation import (
     MAX_FAILED_LOGINS,
     MAX_RECEIVED_FIELDS,
     MAX_UNKNOWN_COMMANDS,
-    Answer,
     Conversation,
 )
-from smtp_router.smtp.session import IDLE, SHUTTING_DOWN
+from smtp_router.smtp.guard import BUSY, LOCKED_OUT, Guard
+from smtp_router.smtp.parameters import mail_parameters
+from smtp_router.smtp.session import IDLE, READY_FOR_TLS, SHUTTING_DOWN
+from smtp_router.smtp.steps import Answer
 from smtp_router.smtp.verdict import LOGIN_CODES, verdict
-from smtp_router.smtp.wire import CommandLine, Content, ContentTooBig, Event, LineTooLong
-from tests.support import config_text, make_attempt
+from smtp_router.smtp.wire import Chunk, CommandLine, Content, ContentTooBig, Event, LineTooLong
+from tests.support import VirtualClock, config_text, make_attempt, make_message
 
 PAGE = Path(__file__).parents[2] / "docs" / "outcomes.md"
 WORDS = "some words"
 BIGGEST = 1234
+HERE, ELSEWHERE = "127.0.0.1", "192.0.2.1"
 
 Row = tuple[str, ...]
 
@@ -142,6 +156,20 @@ def answers() -> str:
     return _table(("outcome", "at stage", "the client hears"), rows)
 
 
+def incapable() -> str:
+    """What the client hears when no downstream has what its message needs."""
+    cases = [
+        ("8BITMIME: declared, and the content is not ASCII", {"BODY": "8BITMIME"}),
+        ("SMTPUTF8: an address or the header is not ASCII", {"SMTPUTF8": None}),
+        ("REQUIRETLS, over verified TLS", {"REQUIRETLS": None}),
+    ]
+    rows = []
+    for what, parameters in cases:
+        message = make_message(content="Subject: ü\r\n\r\n".encode(), mail_parameters=parameters)
+        rows.append((what, _code(give_up([make_attempt(_lacking_everything(message))]))))
+    return _table(("the message needs", "the client hears"), rows)
+
+
 def others() -> str:
     """Replies to a message that no outcome speaks for."""
     return _table(
@@ -162,24 +190,35 @@ def session() -> str:
     """The replies of a session before a message is handed on."""
     ehlo, mail, rcpt = b"EHLO me", b"MAIL FROM:<a@a.example>", b"RCPT TO:<b@b.example>"
     circle = Content(b"Received: x\r\n" * MAX_RECEIVED_FIELDS + b"\r\n")
+    bare = Content(b"Subject: x\r\n\r\na\nb\r\n")
+    messages = [mail, b"RSET"] * 2
     rows = [
         ("AUTH, and the login is right", _says(ehlo, "right")),
         ("AUTH, and login or password is wrong", _says(ehlo, "wrong")),
         (f"the same, for the {MAX_FAILED_LOGINS}th time", _says(ehlo, *["wrong"] * MAX_FAILED_LOGINS)),
         ("AUTH with something that is not base64", _code(login.UNDECODABLE)),
         ("AUTH with another mechanism", _says(ehlo, b"AUTH CRAM-MD5")),
-        ("AUTH where it is not offered", _says(ehlo, b"AUTH PLAIN", may_log_in=False)),
+        ("AUTH where it is not offered", _says(ehlo, b"AUTH PLAIN", peer=ELSEWHERE)),
+        ("AUTH from an address with too many failed logins", _code(LOCKED_OUT)),
+        ("STARTTLS", f"`{READY_FOR_TLS.decode('ascii').rstrip()}`"),
+        ("STARTTLS where it is not offered", _says(ehlo, b"STARTTLS", offer_starttls=False)),
+        ("STARTTLS once more", _says("TLS", ehlo, b"STARTTLS")),
+        ("MAIL or AUTH before STARTTLS, with `require_tls`", _says(ehlo, mail, require_tls=True)),
         ("MAIL or AUTH before EHLO", _says(b"MAIL FROM:<>")),
         ("MAIL before AUTH", _says(ehlo, mail)),
         ("RCPT before MAIL", _says(ehlo, "right", rcpt)),
         ("DATA before RCPT", _says(ehlo, "right", mail, b"DATA")),
         ("MAIL taken", _says(ehlo, "right", mail)),
+        ("MAIL with a sender that `senders` does not allow", _code(SENDER)),
+        ("MAIL beyond `rate`", _code(TOO_OFTEN)),
+        ("MAIL beyond `max_transactions`", _says(ehlo, "right", *messages, mail)),
+        ("REQUIRETLS in clear text", _says(ehlo, "right", mail + b" REQUIRETLS")),
         ("a malformed sender", _says(ehlo, "right", b"MAIL FROM:<a b@a.example>")),
         ("a malformed recipient", _says(ehlo, "right", mail, b"RCPT TO:<b@b..example>")),
         ("an empty recipient", _says(ehlo, "right", mail, b"RCPT TO:<>")),
         ("a source route", _says(ehlo, "right", mail, b"RCPT TO:<@a.example:b@b.example>")),
         ("an address that is not ASCII", _says(ehlo, "right", mail, "RCPT TO:<ü@b.example>".encode())),
-        ("a parameter that is not known", _says(ehlo, "right", mail + b" RET=HDRS")),
+        ("a parameter that is not known", _says(ehlo, "right", mail + b" BY=60;R")),
         ("a declared size above the limit", _says(ehlo, "right", mail + b" SIZE=%d" % (BIGGEST + 1))),
         ("RCPT taken", _says(ehlo, "right", mail, rcpt)),
         ("a recipient too many", _says(ehlo, "right", mail, rcpt, rcpt, rcpt)),
@@ -188,12 +227,19 @@ def session() -> str:
             f"content with {MAX_RECEIVED_FIELDS} `Received:` fields or more",
             _says(ehlo, "right", mail, rcpt, b"DATA", circle),
         ),
+        ("content with a bare CR, a bare LF or a NUL", _says(ehlo, "right", mail, rcpt, b"DATA", bare)),
+        ("BDAT taken", _says(ehlo, "right", mail, rcpt, b"BDAT 5", Chunk(b"12345"))),
+        ("BDAT before RCPT, with its chunk", _says(ehlo, "right", mail, b"BDAT 5", Chunk(b""))),
+        ("BDAT without a size", _says(ehlo, "right", mail, rcpt, b"BDAT")),
+        ("DATA after BDAT", _says(ehlo, "right", mail, rcpt, b"BDAT 5", Chunk(b"12345"), b"DATA")),
         ("VRFY", _says(b"VRFY b")),
         ("EXPN", _says(b"EXPN b")),
         ("an unknown command", _says(b"HELLO")),
         (f"the same, for the {MAX_UNKNOWN_COMMANDS}th time", _says(*[b"HELLO"] * MAX_UNKNOWN_COMMANDS)),
+        ("a verb of HTTP", _says(b"POST / HTTP/1.1")),
         ("a control character in a command", _says(b"NOOP \0")),
         ("a line that is too long", _says(LineTooLong())),
+        ("too many connections: in all, from the address, or of the user", _code(BUSY)),
         ("silence for `idle_s`", _code(IDLE)),
         ("the router stops, and no transaction is under way", _code(SHUTTING_DOWN)),
     ]
@@ -204,6 +250,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "steps": steps,
     "answers": answers,
+    "incapable": incapable,
     "others": others,
     "session": session,
 }
@@ -234,14 +281,66 @@ def _then(outcome: Outcome, limits: Limits) -> str:
     return "stop" if isinstance(step, Finish) else "ask again, with this attempt in the history"
 
 
-def _says(*events: bytes | str | Event, may_log_in: bool = True) -> str:
-    """The last reply to these command lines; `"right"` and `"wrong"` are logins that have ended."""
-    limits = {"max_message_bytes": BIGGEST, "max_recipients": 2}
-    settings = parse(config_text(settings=limits).encode(), Path("config.yaml")).settings
-    conversation = Conversation(lambda: settings, may_log_in=lambda: may_log_in)
+class _Site:
+    """The router as a conversation sees it: everybody may do everything."""
+
+    mechanisms = login.mechanisms_for(frozenset({Kind.PLAIN}))
+
+    def __init__(self) -> None:
+        limits = {"max_message_bytes": BIGGEST, "max_recipients": 2, "max_transactions": 2}
+        text = config_text(settings=limits)
+        self.settings: Settings = parse(text.encode(), Path("config.yaml")).settings
+        self.guard = Guard(lambda: self.settings, VirtualClock(), max_open=10)
+
+    def user_at(self, address: str) -> None:
+        del address
+
+    def mail_refusal(self, user: str, mail_from: str) -> None:
+        del user, mail_from
+
+    def max_sessions(self, user: str) -> None:
+        del user
+
+    async def authenticate(self, login: str, password: str) -> bool:
+        raise NotImplementedError
+
+    async def scram_verifier(self, login: str) -> Verifier:
+        raise NotImplementedError
+
+    async def route(self, message: Message) -> Reply:
+        raise NotImplementedError
+
+    def new_id(self) -> str:
+        return "1"
+
+    def wall_clock(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _lacking_everything(message: Message) -> Outcome:
+    """What becomes of a message at a downstream that offers no extension."""
+    plain: Any = SimpleNamespace(offers=lambda _: False, is_verified=True)
+    with pytest.raises(AttemptEnded) as ended:
+        mail_parameters(plain, message, message.size)
+    return ended.value.outcome
+
+
+def _says(
+    *events: bytes | str | Event,
+    peer: str = HERE,
+    offer_starttls: bool = True,
+    require_tls: bool = False,
+) -> str:
+    """The last reply to these command lines.
+
+    `"right"` and `"wrong"` are logins that have ended, `"TLS"` is a handshake.
+    """
+    conversation = Conversation(_Site(), peer, offer_starttls=offer_starttls, require_tls=require_tls)
     answer: object = None
     for event in events:
-        if isinstance(event, str):
+        if event == "TLS":
+            conversation.started_tls(TLS(version="TLSv1.3", cipher="AES"))
+        elif isinstance(event, str):
             answer = conversation.logged_in("user@example.com" if event == "right" else None)
         else:
             answer = conversation.on(CommandLine(event) if isinstance(event, bytes) else event)

@@ -111,7 +111,7 @@ def test_shell_commands_can_be_parsed(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [*all_blocks("sh"), *all_blocks("ini")], ids=str)
 def test_our_own_commands_and_options_exist(block: Block) -> None:
-    for name, rest in re.findall(r"smtp-router (\w+)([^\n|>]*)", block.text):
+    for name, rest in re.findall(r"smtp-router ([a-z][\w-]*)([^\n|<>]*)", block.text):
         known = {option for parameter in program.commands[name].params for option in parameter.opts}
         assert {word for word in rest.split() if word.startswith("-")} <= known
 

@@ -3,6 +3,7 @@
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -15,13 +16,13 @@ from smtp_router.config.load import ALIASES
 from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
     Downstream,
-    HostPort,
     Listener,
     PluginUse,
     Settings,
     Timeouts,
     User,
 )
+from smtp_router.config.types import HostPort, Rate, SystemdSocket, UnixPath
 from tests.docs.pages import DOCS, sections, text_of, unquoted
 
 PAGE = DOCS / "configuration.md"
@@ -39,6 +40,7 @@ DEFAULTS_IN_WORDS = {
     "hostname": "this host's name",
     "name": "the `addr`",
     "tls_ca": "the system's",
+    "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
 }
 
@@ -50,6 +52,9 @@ TYPES: Mapping[object, str] = {
     bool: "true or false",
     Path: "path",
     HostPort: "HOST:PORT",
+    HostPort | UnixPath | SystemdSocket: "listening address",
+    IPv4Network | IPv6Network: "network",
+    Rate: "rate",
     Listener: "listener",
     User: "user",
     Downstream: "downstream",
@@ -133,7 +138,7 @@ def in_yaml(value: object) -> str:
         case dict():
             return f"{{{', '.join(f'{key}: {in_yaml(one)}' for key, one in value.items())}}}"
         case BaseModel():
-            return in_yaml({name: getattr(value, name) for name in type(value).model_fields})
+            return in_yaml({name: getattr(value, name) for name in value.model_fields_set})
         case _:
             return str(value)
 

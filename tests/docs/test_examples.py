@@ -179,7 +179,8 @@ def test_the_whole_configuration_has_every_key() -> None:
 def test_the_whole_configuration_shows_the_defaults() -> None:
     """But for what differs on every machine, and what no default can be."""
     text = (EXAMPLES / "config.yaml").read_text("utf-8")
-    shown = dict(re.findall(r"^ *([a-z_]+): ([\w.]+)(?: #.*)?$", text, re.MULTILINE))
+    found = re.findall(r"^ *([a-z_]+): ([\w.]+)(?: #.*)?$", text, re.MULTILINE)
+    shown = dict(reversed(found))  # a key that users have, too, stands on top first
     for model in MODELS:
         for name, field in model.model_fields.items():
             if isinstance(field.default, bool | int | float):

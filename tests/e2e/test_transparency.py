@@ -40,7 +40,7 @@ def running(
     folder = tmp_path_factory.mktemp("router")
     with (
         Witness() as witness,
-        Router(one_user(witness), folder, loop_factory=request.param) as router,
+        Router(one_user(witness, bare_newlines="accept"), folder, loop_factory=request.param) as router,
         router.client() as client,
     ):
         yield witness, client

@@ -7,7 +7,11 @@ import pytest
 from smtp_router.routing.epoch import Epoch
 from smtp_router.routing.logins import Logins
 from tests.routing.bench import Bench
-from tests.support import PASSWORD, USER
+from tests.support import PASSWORD, USER, VirtualClock
+
+
+def logins() -> Logins:
+    return Logins(b"key", VirtualClock())
 
 
 @pytest.fixture
@@ -28,21 +32,20 @@ def epoch(tmp_path: Path) -> Epoch:
         ("", "", False),
     ],
 )
-def test_a_login_is_right_with_its_own_password_only(
+async def test_a_login_is_right_with_its_own_password_only(
     epoch: Epoch, login: str, password: str, *, right: bool
 ) -> None:
-    assert Logins(b"key").check(epoch, login, password) is right
+    assert await logins().check(epoch, login, password) is right
 
 
-def test_a_password_may_be_any_text(tmp_path: Path) -> None:
+async def test_a_password_may_be_any_text(tmp_path: Path) -> None:
     epoch = Bench(tmp_path, password="grüße \U0001f511").epochs.current
-    assert Logins(b"key").check(epoch, USER, "grüße \U0001f511")
-    assert not Logins(b"key").check(epoch, USER, "grusse")
+    assert await logins().check(epoch, USER, "grüße \U0001f511")
+    assert not await logins().check(epoch, USER, "grusse")
 
 
-@pytest.mark.parametrize("login", [USER, "nobody@example.com"])
-def test_an_unknown_user_takes_the_same_way_as_a_wrong_password(
-    epoch: Epoch, login: str, monkeypatch: pytest.MonkeyPatch
+async def test_an_unknown_user_takes_the_same_way_as_a_wrong_password(
+    epoch: Epoch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many digests, of the same length, and one comparison in constant time."""
     steps: list[str] = []
@@ -58,5 +61,8 @@ def test_an_unknown_user_takes_the_same_way_as_a_wrong_password(
 
     for name in ("digest", "compare_digest"):
         monkeypatch.setattr(hmac, name, noted(name))
-    assert not Logins(b"key").check(epoch, login, "wrong")
-    assert steps == ["digest", "digest", "compare_digest"]
+    assert not await logins().check(epoch, USER, "wrong")
+    known, steps = steps, []
+    assert not await logins().check(epoch, "nobody@example.com", "wrong")
+    assert steps == known
+    assert known.count("compare_digest") == 1

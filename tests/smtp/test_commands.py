@@ -19,7 +19,7 @@ MAX_BYTES = 1000
 
 
 def mail(argument: bytes, *, esmtp: bool = True) -> PathArgument:
-    return parse_mail(argument, esmtp=esmtp, max_bytes=MAX_BYTES)
+    return parse_mail(argument, esmtp=esmtp, tls=False, max_bytes=MAX_BYTES)
 
 
 def rcpt(argument: bytes, *, esmtp: bool = True, utf8: bool = False) -> PathArgument:
@@ -45,7 +45,7 @@ def code(refused: pytest.ExceptionInfo[Refused]) -> str:
         (b"HELP \xff", Command("HELP", b"\xff")),
         (b"X2", Command("X2", b"")),
         (b"NOOP" + 506 * b"x", Command("NOOP" + 506 * "X", b"")),
-        (b"MAIL " + 1017 * b"x", Command("MAIL", 1017 * b"x")),
+        (b"MAIL " + 1185 * b"x", Command("MAIL", 1185 * b"x")),
         (b"AUTH " + 12_281 * b"x", Command("AUTH", 12_281 * b"x")),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_line_is_a_verb_and_an_argument(line: bytes, command: Command) -> None
         (b"EHLO \x1b[31m", "500 5.5.2"),
         (b"NOOP \x7f", "500 5.5.2"),
         (b"NOOP " + 506 * b"x", "500 5.5.2"),
-        (b"RCPT " + 1018 * b"x", "500 5.5.2"),
+        (b"RCPT " + 1342 * b"x", "500 5.5.2"),
         (b"AUTH " + 12_282 * b"x", "500 5.5.2"),
     ],
 )
@@ -162,8 +162,8 @@ def test_mail(argument: bytes, address: str, parameters: Mapping[str, str | None
         (b"FROM:<a@a.example> BODY", "501 5.5.4"),
         (b"FROM:<a@a.example> SMTPUTF8=1", "501 5.5.4"),
         (b"FROM:<a@a.example> -", "501 5.5.4"),
-        (b"FROM:<a@a.example> RET=FULL", "555 5.5.4"),
-        (b"FROM:<a@a.example> AUTH=<>", "555 5.5.4"),
+        (b"FROM:<a@a.example> RET=ALL", "501 5.5.4"),
+        (b"FROM:<a@a.example> AUTH=", "501 5.5.4"),
         (b"FROM:<a@a.example> X", "555 5.5.4"),
         (b"FROM:<a@a.example> SIZE=1001", "552 5.3.4"),
         (b"FROM:<a@a.example> SIZE=" + 20 * b"9", "552 5.3.4"),
@@ -214,8 +214,8 @@ def test_rcpt(argument: bytes, address: str) -> None:
         (b"TO:<=?utf-8?q?a=0d=0ag:x=40x.example?= b@b.example>", "501 5.1.3"),
         (b"TO:<@c.example:b@b.example>", "553 5.1.3"),
         ("TO:<ü@b.example>".encode(), "553 5.6.7"),
-        (b"TO:<b@b.example> NOTIFY=NEVER", "555 5.5.4"),
-        (b"TO:<b@b.example> ORCPT=rfc822;b@b.example", "555 5.5.4"),
+        (b"TO:<b@b.example> NOTIFY=NEVER,DELAY", "501 5.5.4"),
+        (b"TO:<b@b.example> ORCPT=b@b.example", "501 5.5.4"),
         (b"TO:<b@b.example> SMTPUTF8", "555 5.5.4"),
     ],
 )

@@ -7,11 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Reply
-from smtp_router.smtp.login import FAILURE, UNDECODABLE, credentials, decode
+from smtp_router.credentials import Verifier
+from smtp_router.smtp.login import FAILURE, UNDECODABLE, decode, log_in
 
 
 def b64(text: str | bytes) -> bytes:
     return base64.b64encode(text if isinstance(text, bytes) else text.encode())
+
+
+async def credentials(
+    mechanism: str, initial: bytes | None, client: "Client"
+) -> tuple[str, str] | str | Reply | None:
+    """What is checked in the end, or how the exchange ended before that."""
+    checked: list[tuple[str, str]] = []
+
+    async def check(login: str, password: str) -> bool:
+        checked.append((login, password))
+        return True
+
+    async def no_verifier(login: str) -> Verifier:
+        raise NotImplementedError(login)
+
+    result = await log_in(mechanism, initial, client, check=check, find_verifier=no_verifier)
+    return checked[0] if checked else result
 
 
 class Client:
@@ -19,9 +37,9 @@ class Client:
 
     def __init__(self, *responses: bytes | None) -> None:
         self.responses = list(responses)
-        self.challenges: list[str] = []
+        self.challenges: list[bytes] = []
 
-    async def __call__(self, challenge: str) -> bytes | None:
+    async def __call__(self, challenge: bytes) -> bytes | None:
         self.challenges.append(challenge)
         return self.responses.pop(0)
 
@@ -47,7 +65,7 @@ class Client:
 async def test_plain(response: bytes, result: tuple[str, str] | Reply) -> None:
     asked, at_once = Client(response), Client()
     assert await credentials("PLAIN", None, asked) == result
-    assert asked.challenges == [""]
+    assert asked.challenges == [b""]
     assert await credentials("PLAIN", b64(response) or b"=", at_once) == result
     assert at_once.challenges == []
 
@@ -55,13 +73,13 @@ async def test_plain(response: bytes, result: tuple[str, str] | Reply) -> None:
 async def test_login_asks_twice() -> None:
     client = Client(b"user", b"word")
     assert await credentials("LOGIN", None, client) == ("user", "word")
-    assert client.challenges == ["Username:", "Password:"]
+    assert client.challenges == [b"Username:", b"Password:"]
 
 
 async def test_login_with_the_name_at_once_asks_for_the_password() -> None:
     client = Client(b"word")
     assert await credentials("LOGIN", b64("user"), client) == ("user", "word")
-    assert client.challenges == ["Password:"]
+    assert client.challenges == [b"Password:"]
 
 
 async def test_login_is_utf8_or_refused() -> None:

@@ -66,24 +66,23 @@ def test_a_field(changes: dict[str, Any], field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("esmtp", "tls", "utf8", "user", "protocol"),
+    ("esmtp", "tls", "utf8", "authenticated", "protocol"),
     [
-        (True, None, False, "u", "ESMTPA"),
-        (True, ENCRYPTED, False, "u", "ESMTPSA"),
-        (True, None, True, "u", "UTF8SMTPA"),
-        (True, ENCRYPTED, True, "u", "UTF8SMTPSA"),
-        (True, None, False, "", "ESMTP"),
-        (True, ENCRYPTED, False, "", "ESMTPS"),
-        (False, None, False, "u", "SMTP"),
+        (True, None, False, True, "ESMTPA"),
+        (True, ENCRYPTED, False, True, "ESMTPSA"),
+        (True, None, True, True, "UTF8SMTPA"),
+        (True, ENCRYPTED, True, True, "UTF8SMTPSA"),
+        (True, None, False, False, "ESMTP"),
+        (True, ENCRYPTED, False, False, "ESMTPS"),
+        (False, None, False, True, "SMTP"),
     ],
 )
 def test_the_protocol_has_its_registered_name(
-    *, esmtp: bool, tls: TLS | None, utf8: bool, user: str, protocol: str
+    *, esmtp: bool, tls: TLS | None, utf8: bool, authenticated: bool, protocol: str
 ) -> None:
     """RFC 3848, RFC 6531 4.3."""
     message = make_message(
-        user=user,
-        session=Session(peer="192.0.2.1", ehlo="x", esmtp=esmtp, tls=tls),
+        session=Session(peer="192.0.2.1", ehlo="x", esmtp=esmtp, tls=tls, authenticated=authenticated),
         mail_parameters={"SMTPUTF8": None} if utf8 else {},
     )
     assert f" with {protocol} id ".encode() in received_field(message, "router.example")

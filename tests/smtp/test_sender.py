@@ -375,9 +375,9 @@ async def test_the_size_said_is_that_of_the_content_as_it_is_sent(sending: Sendi
 @pytest.mark.parametrize(
     ("offer", "message", "enhanced"),
     [
-        (("SIZE", "SMTPUTF8"), UTF8, "4.6.3"),
-        (("SIZE", "8BITMIME"), UTF8, "4.6.7"),
-        (("8BITMIME",), make_message(rcpt_tos=("用户@b.example",)), "4.6.7"),
+        (("SIZE", "SMTPUTF8"), replace(UTF8, content=b"Subject: \xc3\xbc\r\n"), "5.6.3"),
+        (("SIZE", "8BITMIME"), UTF8, "5.6.7"),
+        (("8BITMIME",), make_message(rcpt_tos=("用户@b.example",)), "5.6.7"),
     ],
 )
 async def test_a_downstream_that_lacks_what_the_message_needs_does_not_get_it(
@@ -389,7 +389,9 @@ async def test_a_downstream_that_lacks_what_the_message_needs_does_not_get_it(
         await until(witness, lambda: witness.quits)
     assert (outcome.kind, outcome.stage) == (OutcomeKind.DEFERRED, Stage.MAIL)
     assert outcome.reply is not None
-    assert outcome.reply.enhanced == enhanced
+    assert (outcome.reply.code, outcome.reply.enhanced) == (550, enhanced)
+    assert isinstance(outcome, Deferred)
+    assert outcome.incapable
     assert witness.commands == [b"EHLO router.example", b"QUIT"]
 
 

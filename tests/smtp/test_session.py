@@ -19,11 +19,12 @@ import uvloop
 
 from smtp_router import Message, Reply
 from smtp_router.config.load import parse
-from smtp_router.config.settings import Settings
+from smtp_router.config.types import HostPort
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS
 from smtp_router.smtp.listener import Listener
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
 from tests.running import PASSWORD, USER, one_user
+from tests.site import OpenSite
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"
@@ -33,12 +34,12 @@ Loop = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: list[Loop] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
-class Desk:
+class Desk(OpenSite):
     """Where sessions hand their messages in: it keeps them, and answers as it is told."""
 
     def __init__(self, loop_factory: Loop = asyncio.new_event_loop, **more: object) -> None:
         text = json.dumps(one_user({"addr": "b.example:25"}, **more)).encode()
-        self.settings: Settings = parse(text, Path("config.yaml")).settings
+        super().__init__(parse(text, Path("config.yaml")).settings)
         self.messages: list[Message] = []
         self.answer: Callable[[Message], Reply] = lambda _: TAKEN
         self.port = 0
@@ -92,7 +93,9 @@ class Desk:
 
     async def _listen(self) -> None:
         listener = Listener(self, self.settings.listen[0])
-        self.port = (await listener.start()).port
+        address = await listener.start()
+        assert isinstance(address, HostPort)
+        self.port = address.port
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         self._started.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
         await stopping.wait()

@@ -1,0 +1,184 @@
+"""The kinds of values in a configuration that YAML does not have: addresses, rates, networks.
+
+Every error says what the form is, never what was given: that may come from `${env:…}`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
+
+from smtp_router.core.address import is_ehlo_name
+
+_MAX_PORT = 65535
+_HOST_PORT = r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(0|[1-9]\d{0,4})"
+_PORT = re.compile(r"0|[1-9]\d{0,4}", re.ASCII)  # one spelling each: an address is a default name, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPort:
+    """A parsed `HOST:PORT`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`HOST:PORT`, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _host_port(value: object) -> HostPort:
+    if isinstance(value, HostPort):
+        return value
+    if not isinstance(value, str):
+        message = "must be HOST:PORT in quotes"
+        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
+    host, colon, port = value.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or int(port) > _MAX_PORT:
+        message = "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.com:587"
+        raise ValueError(message)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_ipv6(host):
+            message = "has something in brackets that is not an IPv6 address"
+            raise ValueError(message)
+    elif not is_ehlo_name(host.encode()):
+        message = "has a bad host: a name, an IPv4 address, or an IPv6 address in brackets"
+        raise ValueError(message)
+    return HostPort(host=host, port=int(port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnixPath:
+    """A Unix socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        """As it stands in the configuration."""
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemdSocket:
+    """A socket that systemd passes; without a name, the first."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """As it stands in the configuration."""
+        return f"systemd:{self.name}" if self.name else "systemd"
+
+
+def _listen_address(value: object) -> HostPort | UnixPath | SystemdSocket:
+    if isinstance(value, HostPort | UnixPath | SystemdSocket):
+        return value
+    if isinstance(value, str) and value.startswith("unix:"):
+        path = value.removeprefix("unix:")
+        if not path or "\0" in path:
+            message = "must be unix:PATH"
+            raise ValueError(message)
+        return UnixPath(path=path)
+    if isinstance(value, str) and (value == "systemd" or value.startswith("systemd:")):
+        return SystemdSocket(name=value.removeprefix("systemd").removeprefix(":"))
+    return _host_port(value)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:  # which would show the text, and that may come from ${env:…}
+        return False
+    return True
+
+
+def _number(value: object) -> object:
+    """Numbers only: pydantic would take `true` for 1."""
+    if isinstance(value, bool):
+        message = "must be a number"
+        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+Address = Annotated[
+    HostPort,
+    PlainValidator(_host_port),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HOST_PORT}$"}),
+]
+
+
+ListenAddress = Annotated[
+    HostPort | UnixPath | SystemdSocket,
+    PlainValidator(_listen_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+|systemd(:.*)?)$"}),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many in so many seconds."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        """As it stands in the configuration."""
+        unit = next(name for name, seconds in _RATE_UNITS.items() if seconds == self.seconds)
+        return f"{self.count}/{unit}"
+
+
+_RATE_UNITS = MappingProxyType({"s": 1, "min": 60, "h": 3600, "day": 86_400})
+_RATE = re.compile(r"([1-9]\d{0,8})/(s|min|h|day)", re.ASCII)
+
+
+def _rate(value: object) -> Rate:
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        message = "must be a number per s, min, h or day, as in 100/min"
+        raise ValueError(message)
+    return Rate(count=int(match[1]), seconds=_RATE_UNITS[match[2]])
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(value) if isinstance(value, str) else None
+    except ValueError:  # which would show the text
+        network = None
+    if network is None:
+        message = "must be a network, as in 10.1.2.0/24 or 2001:db8::/32 (no bits behind the prefix)"
+        raise ValueError(message)
+    if network.prefixlen == 0:
+        message = "is the whole internet: name the networks that are trusted"
+        raise ValueError(message)
+    return network
+
+
+RatePerTime = Annotated[
+    Rate,
+    PlainValidator(_rate),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"}),
+]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
+]
+Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
+Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
+Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
+NonEmpty = Annotated[str, Field(min_length=1)]

@@ -1,0 +1,122 @@
+"""What keeps one client from taking the router away from the others: connections, and guessed passwords.
+
+Failed logins count per address (IPv6: per /64) within `auth_window_s`. Up to `auth_failures` of them
+cost nothing; each one more is answered after a delay that doubles; from twice that number on, AUTH is
+answered `421` at once, until the window has passed. Attempts count as failed while they run, so that
+many at the same time gain nothing.
+"""
+
+import ipaddress
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+
+from smtp_router.config.settings import Settings
+from smtp_router.core.reply import Reply
+from smtp_router.routing.ports import Clock
+
+MAX_DELAY_S = 16.0
+MAX_ADDRESSES = 20_000
+"""Addresses whose failures are kept; the longest untouched one is forgotten first."""
+
+BUSY = Reply(code=421, enhanced="4.7.0", text="Too many connections, try again later")
+LOCKED_OUT = Reply(code=421, enhanced="4.7.0", text="Too many failed logins, try again later")
+
+
+class Guard:
+    """Counts what clients do, for all listeners of one router."""
+
+    def __init__(self, settings: Callable[[], Settings], clock: Clock, *, max_open: int) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            settings: the settings that count now.
+            clock: for the window.
+            max_open: how many connections the process can have open at all.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._max_open = max_open
+        self._open = 0
+        self._by_address: Counter[str] = Counter()
+        self._by_user: Counter[str] = Counter()
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    # Connections
+
+    def connected(self, address: str) -> Reply | None:
+        """Count a connection; the reply to refuse it with, if there are too many.
+
+        Refused or not, `disconnected` has to be called for it.
+        """
+        self._open += 1
+        self._by_address[address] += 1
+        settings = self._settings()
+        total = min(settings.max_connections, self._max_open)
+        # Nobody gets the last tenth but those who have few: room for others.
+        share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
+        if self._open > total or self._by_address[address] > share:
+            return BUSY
+        return None
+
+    def disconnected(self, address: str) -> None:
+        """Count a connection off."""
+        self._open -= 1
+        _count_off(self._by_address, address)
+
+    def logged_in(self, user: str, limit: int | None) -> Reply | None:
+        """Count a session of a user; the reply to refuse it with, if that user has too many."""
+        self._by_user[user] += 1
+        return BUSY if limit is not None and self._by_user[user] > limit else None
+
+    def logged_out(self, user: str) -> None:
+        """Count a session of a user off."""
+        _count_off(self._by_user, user)
+
+    # Passwords
+
+    def login_begins(self, address: str) -> Reply | None:
+        """Count an attempt to log in; the reply to refuse it with, if there were too many."""
+        failures = self._recent(address)
+        if len(failures) >= 2 * self._settings().auth_failures:
+            return LOCKED_OUT
+        failures.append(self._clock.now())
+        return None
+
+    def login_succeeded(self, address: str) -> None:
+        """Take back the attempt: it was none at guessing."""
+        failures = self._recent(address)
+        if failures:
+            failures.pop()
+
+    def delay_s(self, address: str) -> float:
+        """How long to wait before a failure is answered."""
+        beyond = len(self._recent(address)) - self._settings().auth_failures
+        return float(min(2 ** (beyond - 1), MAX_DELAY_S)) if beyond > 0 else 0.0
+
+    def _recent(self, address: str) -> deque[float]:
+        key = _network(address)
+        failures = self._failures.setdefault(key, deque())
+        self._failures.move_to_end(key)
+        if len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        oldest = self._clock.now() - self._settings().auth_window_s
+        while failures and failures[0] < oldest:
+            failures.popleft()
+        return failures
+
+
+def _network(address: str) -> str:
+    """What one attacker has plenty of: an IPv6 /64 is a single customer."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:  # noqa: PLR2004
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _count_off(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

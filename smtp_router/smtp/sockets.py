@@ -1,0 +1,93 @@
+"""The sockets that a listener listens on: its own, or those that systemd has opened for it."""
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+
+from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+
+BACKLOG = 1024
+_FIRST_FD = 3
+
+
+def listening_sockets(
+    address: HostPort | UnixPath | SystemdSocket, environ: Mapping[str, str] = os.environ
+) -> list[socket.socket]:
+    """The sockets for an address, listening and not blocking.
+
+    Args:
+        address: a name may stand for several addresses, each of which gets a socket.
+        environ: where systemd says what it passes.
+
+    Raises:
+        OSError: the address cannot be listened on, or systemd passes no such socket.
+    """
+    if isinstance(address, HostPort):
+        sockets = _tcp(address)
+    elif isinstance(address, UnixPath):
+        sockets = [_unix(address.path)]
+    else:
+        sockets = [_passed(address.name, environ)]
+    for each in sockets:
+        each.setblocking(False)  # noqa: FBT003 - not ours to name
+    return sockets
+
+
+def _tcp(address: HostPort) -> list[socket.socket]:
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    port = address.port
+    try:
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            each = socket.socket(family, kind, protocol)
+            sockets.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            each.bind((place[0], port, *place[2:]))
+            port = each.getsockname()[1]  # the same for all, where it was left open
+            each.listen(BACKLOG)
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _unix(path: str) -> socket.socket:
+    """A Unix socket; a stale one of that name is replaced, anything else is left alone."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and _is_stale(path):  # noqa: PTH116 - a str
+            os.unlink(path)  # noqa: PTH108 - as above
+    each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        each.bind(path)
+        each.listen(BACKLOG)
+    except OSError:
+        each.close()
+        raise
+    return each
+
+
+def _is_stale(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def _passed(name: str, environ: Mapping[str, str]) -> socket.socket:
+    """A socket from systemd's hands (sd_listen_fds(3))."""
+    count = int(environ.get("LISTEN_FDS") or 0) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    names = (environ.get("LISTEN_FDNAMES") or "").split(":")
+    for position in range(count):
+        if not name or (position < len(names) and names[position] == name):
+            return socket.socket(fileno=os.dup(_FIRST_FD + position))
+    message = f"systemd passes no socket {name}".rstrip()
+    raise OSError(message)

@@ -1,0 +1,66 @@
+"""What a connection has to do next, as the conversation says."""
+
+from dataclasses import dataclass, field
+
+from smtp_router.core.message import Parameters
+from smtp_router.core.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Write this and go on.
+
+    Args:
+        octets: one reply or several lines of one, with CRLF.
+        close: end the connection after it.
+        content: what comes next is content.
+    """
+
+    octets: bytes
+    close: bool = False
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Agree, and tell `started_tls` when the handshake is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """What comes next is a chunk of this many octets.
+
+    Args:
+        octets: how many.
+        keep: whether anybody wants them.
+    """
+
+    octets: int
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Take the client through this mechanism, and tell `logged_in` how it went."""
+
+    mechanism: str
+    initial: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Route this transaction, and answer with what comes of it."""
+
+    mail_from: str
+    rcpt_tos: tuple[str, ...]
+    mail_parameters: Parameters
+    rcpt_parameters: tuple[Parameters, ...]
+    content: bytes = field(repr=False)
+
+
+Step = Answer | StartTls | Receive | LogIn | Submit
+
+
+def answer(reply: Reply, *, close: bool = False) -> Answer:
+    """A reply as octets."""
+    return Answer(f"{reply}\r\n".encode("ascii"), close=close)

@@ -1,0 +1,166 @@
+"""Floods and guesses, in virtual time."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtp_router.config.settings import Settings
+from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, Guard
+from tests.support import VirtualClock
+
+ATTACKER, OTHER = "192.0.2.1", "192.0.2.2"
+
+
+def make_guard(clock: VirtualClock | None = None, *, max_open: int = 10_000, **limits: float) -> Guard:
+    settings = Settings.model_construct(users=()).model_copy(update=limits)
+    return Guard(lambda: settings, clock or VirtualClock(), max_open=max_open)
+
+
+def fail(guard: Guard, address: str = ATTACKER) -> float | None:
+    """One failed login: the delay before its answer, or `None` if it was not even tried."""
+    if guard.login_begins(address) is not None:
+        return None
+    return guard.delay_s(address)
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    ("allowed", "delays"),
+    [
+        (1, [0.0, 1.0, None, None]),
+        (3, [0.0, 0.0, 0.0, 1.0, 2.0, 4.0, None, None]),
+        (7, [*7 * [0.0], 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0, None]),
+    ],
+)
+def test_failures_are_answered_later_and_later_and_then_not_at_all(
+    allowed: int, delays: list[float | None]
+) -> None:
+    guard = make_guard(auth_failures=allowed)
+    assert [fail(guard) for _ in delays] == delays
+    assert guard.login_begins(ATTACKER) == LOCKED_OUT
+    assert fail(guard, OTHER) == 0.0
+
+
+def test_failures_count_within_the_window_only() -> None:
+    clock = VirtualClock()
+    guard = make_guard(clock, auth_failures=2, auth_window_s=60)
+    assert [fail(guard), fail(guard)] == [0.0, 0.0]
+    clock.advance(30)
+    assert [fail(guard), fail(guard), fail(guard)] == [1.0, 2.0, None]
+    clock.advance(31)
+    assert [fail(guard), fail(guard), fail(guard)] == [1.0, 2.0, None]
+    clock.advance(61)
+    assert fail(guard) == 0.0
+
+
+def test_attempts_count_while_they_run() -> None:
+    """As many at the same time as one likes would gain nothing."""
+    guard = make_guard(auth_failures=2)
+    assert [guard.login_begins(ATTACKER) for _ in range(6)] == 4 * [None] + 2 * [LOCKED_OUT]
+
+
+def test_a_success_takes_back_its_own_attempt_only() -> None:
+    guard = make_guard(auth_failures=2)
+    assert [fail(guard), fail(guard), fail(guard)] == [0.0, 0.0, 1.0]
+    for _ in range(10):
+        assert guard.login_begins(ATTACKER) is None
+        guard.login_succeeded(ATTACKER)
+    assert fail(guard) == 2.0
+
+
+def test_a_success_without_attempts_is_nothing() -> None:
+    guard = make_guard(auth_failures=1)
+    guard.login_succeeded(ATTACKER)
+    assert fail(guard) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("one", "another", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:DB8:1:2::1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+    ],
+)
+def test_an_ipv6_customer_has_a_64_and_is_one(one: str, another: str, *, same: bool) -> None:
+    guard = make_guard(auth_failures=1)
+    fail(guard, one)
+    assert fail(guard, another) == (1.0 if same else 0.0)
+
+
+def test_addresses_are_not_kept_for_ever() -> None:
+    guard = make_guard(auth_failures=1)
+    fail(guard)
+    for number in range(MAX_ADDRESSES):
+        fail(guard, f"2001:db8:{number // 65536:x}:{number % 65536:x}::1")
+    assert fail(guard) == 0.0
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("limits", "addresses", "taken"),
+    [
+        ({"max_connections": 2, "max_connections_per_address": 2}, "ab", 2),
+        ({"max_connections": 2, "max_connections_per_address": 2}, "abc", 2),
+        ({"max_connections": 20, "max_connections_per_address": 3}, "aaaa", 3),
+        ({"max_connections": 20, "max_connections_per_address": 3}, "aaabbb", 6),
+        ({"max_connections": 20, "max_connections_per_address": 100}, 20 * "a", 18),
+        ({"max_connections": 1, "max_connections_per_address": 1}, "a", 1),
+        ({"max_connections": 100, "max_connections_per_address": 5, "max_open": 2}, "abc", 2),
+    ],
+)
+def test_connections_are_limited_in_total_and_per_address(
+    limits: dict[str, Any], addresses: str, taken: int
+) -> None:
+    guard = make_guard(None, **limits)
+    refusals = [guard.connected(address) for address in addresses]
+    assert refusals == taken * [None] + (len(addresses) - taken) * [BUSY]
+
+
+def test_there_is_room_left_for_others() -> None:
+    guard = make_guard(max_connections=100, max_connections_per_address=100)
+    for _ in range(90):
+        assert guard.connected(ATTACKER) is None
+    assert guard.connected(ATTACKER) == BUSY
+    guard.disconnected(ATTACKER)
+    assert guard.connected(OTHER) is None
+
+
+def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
+    guard = make_guard()
+    assert [guard.logged_in("a", 2), guard.logged_in("a", 2)] == [None, None]
+    assert guard.logged_in("a", 2) == BUSY
+    assert guard.logged_in("a", None) is None
+    assert guard.logged_in("b", 1) is None
+    for _ in range(4):
+        guard.logged_out("a")
+    assert guard.logged_in("a", 1) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
+def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
+    """Refused or not, whoever has come goes."""
+    guard = make_guard(max_connections=4, max_connections_per_address=2)
+    here: list[str] = []
+    for address, comes in events:
+        if comes:
+            guard.connected(address)
+            guard.logged_in(address, 1)
+            here.append(address)
+        elif here:
+            gone = here.pop()
+            guard.logged_out(gone)
+            guard.disconnected(gone)
+    for gone in here:
+        guard.logged_out(gone)
+        guard.disconnected(gone)
+    assert [guard.connected(address) for address in "abcc"] == 4 * [None]
+    assert [guard.logged_in(user, 1) for user in "abc"] == 3 * [None]

@@ -1,0 +1,35 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtp_router.smtp.newlines import has_bare_newlines
+
+
+@pytest.mark.parametrize(
+    ("content", "bare"),
+    [
+        (b"", False),
+        (b"\r\n", False),
+        (b"a\r\n\r\nb", False),
+        (b"\r\n\r\n.\r\n", False),
+        (b"\x0b\x0c\x85\xe2\x80\xa8\x1c\x1d\x1e", False),
+        (b"\r", True),
+        (b"\n", True),
+        (b"\0", True),
+        (b"\n\r", True),
+        (b"\r\r\n", True),
+        (b"\r\n\n", True),
+        (b"\n\r\n", True),
+        (b"\r\n\r", True),
+        (b"\r\0\n", True),
+    ],
+)
+def test_only_crlf_ends_a_line(content: bytes, *, bare: bool) -> None:
+    assert has_bare_newlines(content) is bare
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\0", b"a", b"\r\n"])).map(b"".join))
+def test_it_is_what_its_definition_says(content: bytes) -> None:
+    assert has_bare_newlines(content) == bool(re.search(rb"\r(?!\n)|(?<!\r)\n|\0", content))
