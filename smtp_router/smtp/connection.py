@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import aiosmtplib
+from aiosmtplib.auth import auth_login_encode, auth_plain_encode
 from aiosmtplib.protocol import SMTPProtocol
 
 from smtp_router.config.settings import Downstream, Timeouts
@@ -113,9 +114,10 @@ class Connection:
                 yield
             self._check_in_step()
         except aiosmtplib.SMTPResponseException as error:
-            outcome = verdict(stage, error.code, str(error.message))
+            text = self._without_password(str(error.message))
+            outcome = verdict(stage, error.code, text)
             self.in_sync = error.code > 0 and self._client.is_connected
-            reason = printable(f"unexpected reply: {error.code} {error.message}")
+            reason = printable(f"unexpected reply: {error.code} {text}")
             raise AttemptEnded(outcome or Deferred(stage=stage, reason=reason)) from error
         except TimeoutError as error:
             self.in_sync = False
@@ -280,6 +282,16 @@ class Connection:
         log_in = self._client.auth_plain if mechanism == "plain" else self._client.auth_login
         async with self.stage(Stage.AUTH, self._timeouts.auth_s):
             await log_in(user, password.reveal())
+
+    def _without_password(self, text: str) -> str:
+        """A reply's text with our password taken out, if the downstream repeats what it was sent."""
+        user, password = self._downstream.user, self._downstream.password
+        if user is None or password is None:
+            return text
+        secret = password.reveal()
+        for sent in (auth_plain_encode(user, secret), auth_login_encode(user, secret)[1]):
+            text = text.replace(sent.decode("ascii"), "***")
+        return text.replace(secret, "***")
 
     def _check_in_step(self) -> None:
         """See that no reply is left over, which aiosmtplib would take for the next one.

@@ -1,6 +1,7 @@
 """The sender against a downstream that does what it should not."""
 
 import asyncio
+import base64
 import itertools
 import json
 import ssl
@@ -512,6 +513,34 @@ async def test_none_does_not_even_try(sending: Sending, server_tls: ssl.SSLConte
         assert isinstance(await sending.to(witness, more={"tls": "none"}), Delivered)
     assert not witness.deliveries[0].tls
     assert b"STARTTLS" not in witness.commands
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_a_downstream_that_repeats_our_password_gets_it_into_no_outcome(
+    sending: Sending, mechanism: str
+) -> None:
+    def repeat(line: bytes) -> bytes:
+        return b"535 5.7.8 " + LOGIN[1].encode() + b" is wrong: " + line
+
+    with Witness({"auth": repeat}, auth=LOGIN, auth_mechanisms=(mechanism,)) as witness:
+        outcome = await sending.to(witness)
+    assert isinstance(outcome, Deferred)
+    assert "*** is wrong: " in str(outcome)
+    for secret in (LOGIN[1], base64.b64encode(LOGIN[1].encode()).decode(), *_sent(witness)):
+        assert secret not in str(outcome)
+
+
+def _sent(witness: Witness) -> list[str]:
+    """What the witness was sent for a login, in base64."""
+    lines = [line.decode().split()[-1] for line in witness.commands if line]
+    return [word for word in lines if LOGIN[1] in _decoded(word)]
+
+
+def _decoded(word: str) -> str:
+    try:
+        return base64.b64decode(word, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 async def test_implicit_speaks_tls_from_the_first_octet(
