@@ -1,11 +1,9 @@
 """What a user may do: from where without a login, as which sender, how often."""
 
 import ipaddress
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
-from fnmatch import translate
-from functools import lru_cache
+from fnmatch import fnmatchcase
 
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate
@@ -55,7 +53,7 @@ def may_send_as(user: User, mail_from: str) -> bool:
     """Whether a user may give this reverse-path; the null one (RFC 5321 4.5.5) always."""
     if not mail_from or not user.senders:
         return True
-    return any(_pattern(sender).match(mail_from.lower()) for sender in user.senders)
+    return any(fnmatchcase(mail_from.lower(), sender.lower()) for sender in user.senders)
 
 
 class Turns:
@@ -79,8 +77,3 @@ class Turns:
             return False
         taken.append(now)
         return True
-
-
-@lru_cache(maxsize=4096)
-def _pattern(sender: str) -> re.Pattern[str]:
-    return re.compile(translate(sender.lower()))
