@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 """How often files are looked at for changes."""
 WANTED_FILES = 65_536
-RESERVED_FILES = 32
-"""File descriptors for everything but connections."""
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -66,7 +64,7 @@ class Service:
         self._router = Router(self._epochs, self._sender, clock)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._guard = Guard(lambda: self.settings, clock, max_open=_max_open())
+        self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -222,11 +220,11 @@ class Service:
         return datetime.now(UTC)
 
 
-def _max_open() -> int:
-    """How many clients there are file descriptors for, one more each for a downstream."""
+def _max_files() -> int:
+    """How many file descriptors this process may have open; as many as it can get."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED_FILES), hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max((soft - RESERVED_FILES) // 2, 1)
+    return soft

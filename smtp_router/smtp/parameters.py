@@ -57,7 +57,7 @@ def _body(connection: Connection, message: Message) -> list[bytes]:
         return []
     if connection.offers("8bitmime"):
         return [b"BODY=8BITMIME"]
-    if message.content.isascii():
+    if all(map(bytes.isascii, message.stuffed.pieces)):
         return []
     raise _incapable("5.6.3", "8BITMIME")
 

@@ -290,7 +290,7 @@ class _Site:
         limits = {"max_message_bytes": BIGGEST, "max_recipients": 2, "max_transactions": 2}
         text = config_text(settings=limits)
         self.settings: Settings = parse(text.encode(), Path("config.yaml")).settings
-        self.guard = Guard(lambda: self.settings, VirtualClock(), max_open=10)
+        self.guard = Guard(lambda: self.settings, VirtualClock(), max_files=100)
 
     def user_at(self, address: str) -> None:
         del address

@@ -46,7 +46,7 @@ def said(step: Step) -> str:
 def say(talk: Conversation, *lines: bytes) -> Step:
     *before, last = lines
     for line in before:
-        talk.on(CommandLine(line))
+        talk.on(line)
     return talk.on(CommandLine(last))
 
 

@@ -446,6 +446,7 @@ def test_a_client_that_never_reads_is_not_read_from_and_harms_nobody(desk: Desk)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with sock:
         sock.connect(("127.0.0.1", desk.port))
+        assert sock.recv(1000).startswith(b"220 ")
         sock.setblocking(False)  # noqa: FBT003 - not ours to name
         sent, line, limit = 0, b"HELP " + 480 * b"x" + b"\r\n", 2**26
         while sent < limit and select.select([], [sock], [], 0.3)[1]:
