@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
+
+from bench.asked import Figures
 
 ROOT = Path(__file__).resolve().parent.parent
 USER, PASSWORD = "user@bench.example", "correct horse"
@@ -25,7 +26,7 @@ class Contestant(Protocol):
 
     @property
     def port(self) -> int:
-        """Where it listens on 127.0.0.1, in clear text."""
+        """Where it listens on 127.0.0.1."""
         ...
 
     def cpu_s(self) -> float:
@@ -33,91 +34,62 @@ class Contestant(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """How the router's process says it is.
+class Server:
+    """A server in Python that says how it is (see `bench.asked`), in a process of its own; a context."""
 
-    Args:
-        ports: where it listens, in the order of the configuration.
-        cpu_s: CPU time so far.
-        traced_bytes: what Python has allocated, if that is counted.
-        held_s: the longest time for which the event loop was held since the last figures, if watched.
-        held_cpu_s: the same in CPU time.
-    """
+    name: str
 
-    ports: Sequence[int]
-    cpu_s: float
-    traced_bytes: int
-    held_s: float
-    held_cpu_s: float
-
-
-def config(**more: object) -> dict[str, object]:
-    """A configuration without limits that a bench could run into."""
-    downstreams = [{"addr": f"127.0.0.1:{port}", "name": f"d{port}"} for port in (2501, 2502)]
-    user = {"email": USER, "password": PASSWORD, "algorithm": "round_robin", "downstreams": downstreams}
-    return {
-        "hostname": "bench.example",
-        "listen": [{"addr": "127.0.0.1:0"}],
-        "users": [user],
-        "max_transactions": MANY,
-        "max_connections": MANY,
-        "max_connections_per_address": MANY,
-    } | more
-
-
-class Edge:
-    """The router with a null sender, in a process of its own; a context."""
-
-    name = "smtp-router"
-
-    def __init__(self, folder: Path, *options: str, **configuration: object) -> None:
-        """Write the configuration; entering the context starts the process.
+    def __init__(self, folder: Path, module: str, *arguments: str) -> None:
+        """Take what to run; entering the context runs it.
 
         Args:
-            folder: for the configuration and the log.
-            options: of `bench.edge_process`.
-            configuration: keys in which it differs from `config()`.
+            folder: for its log.
+            module: as for `python -m`.
+            arguments: of the module.
         """
-        self._folder = folder
-        self._options = options
-        (folder / "config.yaml").write_text(json.dumps(config(**configuration)))
+        self._log = folder / f"{module}.log"
+        self._command = [sys.executable, "-m", module, *arguments]
 
     def __enter__(self) -> Self:
-        with (self._folder / "router.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bench.edge_process"),
-                    *(str(self._folder / "config.yaml"), *self._options),
-                ],
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
-        self.ports = self._read().ports
+        try:
+            self.ports = self._read().ports
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.process:
-            assert self.process.stdin
-            self.process.stdin.close()
+        with self._process:
+            assert self._process.stdin
+            self._process.stdin.close()
             try:
-                self.process.wait(END_S)
+                self._process.wait(END_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                self._process.kill()
 
     @property
     def port(self) -> int:
-        """The first of the ports."""
+        """The first of its ports."""
         return self.ports[0]
 
     def figures(self) -> Figures:
-        """How it is now."""
-        assert self.process.stdin
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        """How it is now.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
         return self._read()
 
     def cpu_s(self) -> float:
@@ -125,19 +97,57 @@ class Edge:
         return self.figures().cpu_s
 
     def resident_bytes(self) -> int:
-        """What of its memory is in RAM."""
-        if Path("/proc").exists():
-            pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        """How much of its memory is in RAM."""
+        pid = self._process.pid
+        if Path("/proc/self/statm").exists():
+            pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
             return int(pages) * os.sysconf("SC_PAGE_SIZE")
-        told = subprocess.run(
-            ["/bin/ps", "-o", "rss=", "-p", str(self.process.pid)], check=True, capture_output=True
-        )
-        return int(told.stdout) * 1024
+        ps = ["/bin/ps", "-o", "rss=", "-p", str(pid)]
+        return int(subprocess.run(ps, check=True, capture_output=True).stdout) * 1024
 
     def _read(self) -> Figures:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
+        assert self._process.stdout
+        line = self._process.stdout.readline()
         if not line:
-            log = (self._folder / "router.log").read_text(errors="replace")
-            raise RuntimeError(f"the router has ended:\n{log[-2000:]}")
+            raise RuntimeError(f"it has ended:\n{self._log.read_text(errors='replace')[-2000:]}")
         return Figures(**json.loads(line))
+
+
+class Edge(Server):
+    """The router with a null sender."""
+
+    name = "smtp-router"
+
+    def __init__(
+        self, folder: Path, *options: str, listen: Sequence[object] = ({"addr": "127.0.0.1:0"},)
+    ) -> None:
+        """Write the configuration, without a limit that a bench could run into.
+
+        Args:
+            folder: for the configuration and the log.
+            options: of `bench.edge_process`.
+            listen: the listeners.
+        """
+        downstreams = [{"addr": f"127.0.0.1:{port}"} for port in (2501, 2502)]
+        user = {"email": USER, "password": PASSWORD, "algorithm": "round_robin"}
+        configuration = {
+            "hostname": "bench.example",
+            "listen": listen,
+            "users": [{**user, "downstreams": downstreams}],
+            "max_transactions": MANY,
+            "max_connections": MANY,
+            "max_connections_per_address": MANY,
+        }
+        file = folder / "config.yaml"
+        file.write_text(json.dumps(configuration))
+        super().__init__(folder, "bench.edge_process", str(file), *options)
+
+
+class Floor(Server):
+    """The least that a server in Python can do."""
+
+    name = "floor.py"
+
+    def __init__(self, folder: Path) -> None:
+        """Take a folder for its log."""
+        super().__init__(folder, "bench.floor_process")

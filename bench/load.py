@@ -1,19 +1,19 @@
 """Load: busy SMTP clients, which are a program in C so that they cost less than what they measure."""
 
-import base64
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contestants import PASSWORD, USER, Contestant
+from bench.clients import PLAIN
+from bench.contestants import ROOT, Contestant
 
 HERE = Path(__file__).resolve().parent
 LONGEST_S = 60.0
 """How long the program may take beyond the time in which messages begin."""
 
-_PLAIN = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
 _LINE = b"It is plain text, in lines of no more than the usual seventy-six characters.\r\n"
 
 
@@ -25,11 +25,13 @@ class Load:
         size: of the content in bytes.
         clients: how many there are, each with one message at a time.
         mode: `new`, `keep` or `pipe`, as `load.c` says.
+        tls: whether over STARTTLS.
     """
 
     size: int
     clients: int
     mode: str
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,18 +70,13 @@ class Measured:
     told: Told
 
 
-def compiler() -> str | None:
-    """The C compiler, if there is one."""
-    return shutil.which("cc")
-
-
 def build(name: str, folder: Path) -> Path:
     """Compile one of the programs beside this file.
 
     Raises:
         RuntimeError: there is no compiler.
     """
-    cc = compiler()
+    cc = shutil.which("cc")
     if cc is None:
         raise RuntimeError("there is no C compiler (cc), and the load is a program in C")
     program = folder / name
@@ -101,8 +98,11 @@ def run(program: Path, load: Load, contestant: Contestant, seconds: float) -> Me
         RuntimeError: the program failed.
     """
     before = contestant.cpu_s()
+    command = [sys.executable, "-m", "bench.tls_load"] if load.tls else [str(program)]
+    port = contestant.port
     ended = subprocess.run(
-        [program, str(contestant.port), str(load.clients), load.mode, str(seconds), _PLAIN],
+        [*command, str(port), str(load.clients), load.mode, str(seconds), PLAIN],
+        cwd=ROOT,
         input=content(load.size),
         capture_output=True,
         check=False,
