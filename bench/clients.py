@@ -78,6 +78,12 @@ class Client:
         self.say("DATA", 354)
         self.send(content)
 
+    def leave(self) -> None:
+        """QUIT, and wait until the server has closed the connection."""
+        self.say("QUIT", 221)
+        self._replies.read()
+        self.__exit__()
+
     def _wrap(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

@@ -4,8 +4,8 @@
 
 So many connections are opened, and brought on together: to the banner, past EHLO, past AUTH, past one
 message each, and closed. Per connection: what the router's process has more in RAM than before the
-first of them, and, in a second process that is told to count, what Python has allocated. Of the
-kernel's socket buffers and of what OpenSSL keeps, only the latter is in the RAM's figure.
+first of them, and, in a second process that is told to count, what Python has allocated. What OpenSSL
+keeps is in the RAM's figure only; the kernel's socket buffers are in neither.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from bench.clients import Client, allow_files
 from bench.contestants import Edge
 from bench.load import content
 
-WARM = 200
+WARM = 100
 STEPS: dict[str, Callable[[Client], None]] = {
     "EHLO": Client.greet,
     "AUTH": Client.log_in,
@@ -82,7 +82,7 @@ def _points(port: int, connections: int, *, tls: bool) -> Iterator[str]:
                 step(client)
             yield name
         for client in clients:
-            client.say("QUIT", 221)
+            client.leave()
     yield "the end"
 
 

@@ -66,7 +66,7 @@ class _Clients:
                 began = now
                 if not self._kept or now >= self._until:
                     break
-            client.say("QUIT", 221)
+            client.leave()
 
 
 def main() -> None:
