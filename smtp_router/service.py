@@ -20,6 +20,7 @@ from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
+from smtp_router.routing.ports import Sender
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.smtp.guard import Guard
@@ -47,11 +48,12 @@ class MonotonicClock:
 class Service:
     """One running router."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, *, sender: Sender | None = None) -> None:
         """Load all plugins; nothing listens yet.
 
         Args:
             loaded: the configuration.
+            sender: who hands messages on, in place of the SMTP client.
 
         Raises:
             ConfigError: a plugin or a certificate cannot be used.
@@ -61,7 +63,7 @@ class Service:
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
         clock = MonotonicClock()
-        self._router = Router(self._epochs, self._sender, clock)
+        self._router = Router(self._epochs, sender or self._sender, clock)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
         self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())

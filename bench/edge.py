@@ -1,0 +1,173 @@
+"""What a message costs at the edge alone: the router with a null sender, beside HAProxy and Postfix.
+
+    python -m bench.edge [--cases 1k-c20-keep,…] [--repetitions 5] [--seconds 2] [--json [FILE]]
+
+A case is SIZE-cCLIENTS-MODE, with -tls behind it over STARTTLS; `bench/load.c` says what the modes
+are. Repetitions are interleaved, so that a noisy minute of the machine is everybody's; the figures are
+medians. The exit code is 1 if any message failed.
+"""
+
+import argparse
+import json
+import platform
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import load, peers
+from bench.certificate import write_certificate
+from bench.contestants import ROOT, Contestant, Edge, Floor
+from bench.load import Load, Measured
+
+CASES = (
+    "1k-c20-keep",
+    "1k-c20-pipe",
+    "1k-c20-new",
+    "1k-c200-new",
+    "10k-c20-keep",
+    "100k-c20-keep",
+    "5m-c4-keep",
+    "1k-c20-keep-tls",
+    "1k-c20-new-tls",
+)
+SIZES = {"1k": 1024, "10k": 10_240, "100k": 102_400, "5m": 5 << 20}
+PEERS = {"haproxy": peers.haproxy, "postfix": peers.postfix}
+FLOORS = ("floor.py", "sink.c")
+RESULTS = ROOT / "bench" / "results" / "edge.json"
+
+Results = dict[str, dict[str, list[Measured]]]
+"""By case, then by contestant."""
+
+
+def parse_case(case: str) -> Load:
+    """What a case's name says.
+
+    Raises:
+        ValueError: nothing.
+    """
+    match = re.fullmatch(r"(\w+)-c(\d+)-(new|keep|pipe)(-tls)?", case)
+    if match is None or match[1] not in SIZES:
+        raise ValueError(f"{case!r} is no case: SIZE-cCLIENTS-MODE, SIZE one of {', '.join(SIZES)}")
+    return Load(size=SIZES[match[1]], clients=int(match[2]), mode=match[3], tls=match[4] is not None)
+
+
+def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, seconds: float) -> Results:
+    """Run every case with the router and everybody else who is named, again and again."""
+    results: Results = {case: {} for case in cases}
+    loads = {case: parse_case(case) for case in cases}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-edge-")))
+        folder.chmod(0o755)  # the peers' own users have to reach theirs
+        program = load.build("load", folder)
+        clear: list[Contestant] = [stack.enter_context(Edge(_folder(folder, "edge")))]
+        clear += _others(names, folder, stack)
+        encrypted: list[Contestant] = []
+        if any(each.tls for each in loads.values()):
+            own = _folder(folder, "edge-tls")
+            listen = {"addr": "127.0.0.1:0", "tls": "starttls", "tls_cert": str(write_certificate(own))}
+            encrypted.append(stack.enter_context(Edge(own, listen=[listen])))
+        for contestant in clear:  # caches, processes, buffers
+            load.run(program, parse_case("1k-c20-new"), contestant, min(seconds, 1.0))
+        for number in range(repetitions):
+            for case, each in loads.items():
+                print(f"{number + 1}/{repetitions} {case}", file=sys.stderr)
+                for contestant in encrypted if each.tls else clear:
+                    done = load.run(program, each, contestant, seconds)
+                    results[case].setdefault(contestant.name, []).append(done)
+    return results
+
+
+def _others(names: Sequence[str], folder: Path, stack: ExitStack) -> Iterator[Contestant]:
+    """Those of the named who can take part; for each who cannot, stderr says why."""
+    if "floor.py" in names:
+        yield stack.enter_context(Floor(_folder(folder, "floor")))
+    if not peers.MEASURABLE:
+        print("without others: their CPU time is read from /proc, and there is none", file=sys.stderr)
+        return
+    behind = stack.enter_context(peers.sink(load.build("sink", folder)))
+    if "sink.c" in names:
+        yield behind
+    for name, start in PEERS.items():
+        if name in names:
+            try:
+                yield stack.enter_context(start(_folder(folder, name), behind.port))
+            except peers.MissingError as error:
+                print(f"without {name}: {error}", file=sys.stderr)
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    return folder
+
+
+def summary(results: Results) -> dict[str, dict[str, dict[str, float | str]]]:
+    """Medians by case and contestant, as they are written and printed."""
+    found: dict[str, dict[str, dict[str, float | str]]] = {}
+    for case, rows in results.items():
+        base = statistics.median(run.cpu_ms for run in rows[Edge.name])
+        for name, runs in rows.items():
+            cpu_ms = statistics.median(run.cpu_ms for run in runs)
+            found.setdefault(case, {})[name] = {
+                "cpu_ms": round(cpu_ms, 4),
+                "cpu_ms_least": round(min(run.cpu_ms for run in runs), 4),
+                "cpu_ms_most": round(max(run.cpu_ms for run in runs), 4),
+                "of_router": round(cpu_ms / base, 2) if base else 0.0,
+                "per_s": round(statistics.median(run.per_s for run in runs)),
+                "p50_ms": round(statistics.median(run.told.p50_ms for run in runs), 2),
+                "p99_ms": round(statistics.median(run.told.p99_ms for run in runs), 2),
+                "failed": sum(run.told.failed for run in runs),
+                "error": next((run.told.first_error for run in runs if run.told.failed), ""),
+            }
+    return found
+
+
+def show(table: dict[str, dict[str, dict[str, float | str]]]) -> None:
+    """Print the table."""
+    print(
+        f"{'case':16} {'who':12} {'cpu ms/msg':>10} {'(least … most)':>17} {'of router':>9} "
+        f"{'msg/s':>7} {'p50 ms':>8} {'p99 ms':>8} {'failed':>6}"
+    )
+    for case, rows in table.items():
+        for name, row in rows.items():
+            spread = f"({row['cpu_ms_least']:.4f} … {row['cpu_ms_most']:.4f})"
+            print(
+                f"{case:16} {name:12} {row['cpu_ms']:10.4f} {spread:>17} {row['of_router']:8.2f}x "
+                f"{row['per_s']:7.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['failed']:6}"
+                f"  {row['error']}".rstrip()
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; 1 if any message failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--beside", default=",".join((*FLOORS, *PEERS)), help="'' for nobody")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per run")
+    parser.add_argument("--json", type=Path, nargs="?", const=RESULTS, help=f"write it, too; {RESULTS}")
+    asked = parser.parse_args(arguments)
+    table = summary(
+        measure(
+            asked.cases.split(","),
+            asked.beside.split(","),
+            repetitions=asked.repetitions,
+            seconds=asked.seconds,
+        )
+    )
+    show(table)
+    if asked.json:
+        asked.json.parent.mkdir(exist_ok=True)
+        entry = {"machine": platform.platform(), "python": platform.python_version(), "cases": table}
+        asked.json.write_text(json.dumps(entry, indent=1) + "\n")
+    return 1 if any(row["failed"] for rows in table.values() for row in rows.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

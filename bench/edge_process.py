@@ -1,0 +1,71 @@
+"""The router that is measured, as a process of its own: the real service with nobody behind it.
+
+    python -m bench.edge_process CONFIG [--watch] [--trace]
+
+The log goes to stderr, as that of `smtp-router serve` does, and the event loop is the same.
+"""
+
+import argparse
+import asyncio
+import tracemalloc
+from pathlib import Path
+
+from bench.asked import Watch, answer_on_stdin
+from smtp_router.cli import logs
+from smtp_router.cli.common import run
+from smtp_router.config.load import load
+from smtp_router.config.settings import Downstream, Settings
+from smtp_router.config.types import HostPort
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Delivered, Outcome
+from smtp_router.core.reply import Reply
+from smtp_router.service import Service
+
+
+class NullSender:
+    """Takes every message at once."""
+
+    def __init__(self) -> None:
+        """What became of each is the same."""
+        self._outcome = Delivered(reply=Reply(code=250, enhanced="2.0.0", text="Taken"))
+
+    async def send(
+        self,
+        message: Message,
+        downstream: Downstream,
+        settings: Settings,
+        *,
+        until: float,
+        deadline: float,
+    ) -> Outcome:
+        """Take it."""
+        del message, downstream, settings, until, deadline
+        return self._outcome
+
+
+async def _serve(config: Path, *, watched: bool) -> None:
+    service = Service(load(config), sender=NullSender())
+    await service.start()
+    watch = Watch(asyncio.get_running_loop()) if watched else None
+    ports = [address.port for address in service.addresses if isinstance(address, HostPort)]
+    answer_on_stdin(ports, service.stop, watch)
+    await service.run()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--watch", action="store_true", help="time how long the event loop is held")
+    parser.add_argument("--trace", action="store_true", help="count what Python allocates (slow)")
+    arguments = parser.parse_args()
+    if arguments.trace:
+        tracemalloc.start()
+    logs.configure("text", "info")
+    run(lambda: _serve(arguments.config, watched=arguments.watch))
+
+
+if __name__ == "__main__":
+    main()
