@@ -7,6 +7,7 @@ The log goes to stderr, as that of `smtp-router serve` does, and the event loop 
 
 import argparse
 import asyncio
+import gc
 import tracemalloc
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from smtp_router.config.types import HostPort
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Delivered, Outcome
 from smtp_router.core.reply import Reply
+from smtp_router.routing.journal import Journal
 from smtp_router.service import Service
 
 
@@ -43,9 +45,11 @@ class NullSender:
         return self._outcome
 
 
-async def _serve(config: Path, *, watched: bool) -> None:
-    service = Service(load(config), sender=NullSender())
+async def _serve(config: Path, journal: Journal, *, watched: bool) -> None:
+    service = Service(load(config), sender=NullSender(), journal=journal)
     await service.start()
+    gc.collect()  # as `serve` does it
+    gc.freeze()
     watch = Watch(asyncio.get_running_loop()) if watched else None
     ports = [address.port for address in service.addresses if isinstance(address, HostPort)]
     answer_on_stdin(ports, service.stop, watch)
@@ -63,8 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.trace:
         tracemalloc.start()
-    logs.configure("text", "info")
-    run(lambda: _serve(arguments.config, watched=arguments.watch))
+    journal = logs.configure("text", "info")
+    run(lambda: _serve(arguments.config, journal, watched=arguments.watch))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The router as a whole: builds everything, listens, reloads, drains."""
 
 import asyncio
-import base64
 import logging
 import os
 import resource
@@ -18,6 +17,7 @@ from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
+from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
 from smtp_router.routing.ports import Sender
@@ -48,12 +48,15 @@ class MonotonicClock:
 class Service:
     """One running router."""
 
-    def __init__(self, loaded: Loaded, *, sender: Sender | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, *, sender: Sender | None = None, journal: Journal | None = None
+    ) -> None:
         """Load all plugins; nothing listens yet.
 
         Args:
             loaded: the configuration.
             sender: who hands messages on, in place of the SMTP client.
+            journal: where attempts and messages are written, in place of `logging`.
 
         Raises:
             ConfigError: a plugin or a certificate cannot be used.
@@ -63,7 +66,7 @@ class Service:
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
         clock = MonotonicClock()
-        self._router = Router(self._epochs, sender or self._sender, clock)
+        self._router = Router(self._epochs, sender or self._sender, clock, journal)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
         self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
@@ -214,8 +217,8 @@ class Service:
         return await self._router.route(message)
 
     def new_id(self) -> str:
-        """16 characters that no other message has."""
-        return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+        """20 characters that no other message has."""
+        return secrets.token_bytes(10).hex()
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""

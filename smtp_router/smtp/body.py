@@ -83,6 +83,11 @@ class Body:
         return self._line_ends.bare
 
     @property
+    def line_ends(self) -> int:
+        """How many line ends there are, of whatever kind."""
+        return self._line_ends.count
+
+    @property
     def pieces(self) -> tuple[bytes, ...]:
         """What has come, as it came; nothing, if it was too much."""
         return tuple(self._pieces)

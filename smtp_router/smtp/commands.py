@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from smtp_router.core.address import AddressError, check_path, split_path
 from smtp_router.core.message import NO_PARAMETERS, Parameters
@@ -78,8 +79,7 @@ class Refused(Exception):  # noqa: N818 - a reply on its way, not an error
         super().__init__(str(self.reply))
 
 
-@dataclass(frozen=True, slots=True)
-class PathArgument:
+class PathArgument(NamedTuple):
     """The argument of MAIL or RCPT.
 
     Args:

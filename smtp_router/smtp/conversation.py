@@ -55,6 +55,7 @@ MAX_FAILED_LOGINS = 5
 OK = answer(Reply(code=250, enhanced="2.0.0", text="OK"))
 SENDER_OK = answer(Reply(code=250, enhanced="2.1.0", text="Sender OK"))
 RECIPIENT_OK = answer(Reply(code=250, enhanced="2.1.5", text="Recipient OK"))
+BYE = answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
 LOGGED_IN = answer(login.SUCCESS)
 GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 BARE_NEWLINES = Reply(code=550, enhanced="5.6.0", text="Content has a bare CR, a bare LF or a NUL")
@@ -221,25 +222,19 @@ class Conversation:
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
         settings = self._site.settings
-        lines = [
-            settings.hostname,
-            "PIPELINING",
-            f"SIZE {settings.max_message_bytes}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-            "CHUNKING",
-            "DSN",
-            f"LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}",
-        ]
+        offers = ""
         if self.tls is not None:
-            lines.append("REQUIRETLS")
-        if self._offer_starttls and self.tls is None:
-            lines.append("STARTTLS")
+            offers += "250-REQUIRETLS\r\n"
+        elif self._offer_starttls:
+            offers += "250-STARTTLS\r\n"
         if self._may_log_in():
-            lines.append(f"AUTH {' '.join(self._site.mechanisms)}")
-        *others, last = lines
-        return Answer("".join([*(f"250-{line}\r\n" for line in others), f"250 {last}\r\n"]).encode())
+            offers += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
+        lines = (
+            f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
+            "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"
+            f"{offers}250 LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}\r\n"
+        )
+        return Answer(lines.encode("ascii"))
 
     def _helo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=False)
@@ -437,7 +432,7 @@ class Conversation:
     def _quit(self, argument: bytes) -> Answer:
         if argument:
             raise Refused(501, "5.5.4", "Syntax: QUIT")
-        return answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
+        return BYE
 
     _VERBS: ClassVar[Mapping[bytes, Callable[["Conversation", bytes], Step]]] = MappingProxyType(
         {
@@ -461,7 +456,6 @@ class Conversation:
 
 def _goes_in_circles(body: Body) -> bool:
     """Whether there are too many `Received:` fields."""
-    pieces = body.pieces
-    if len(pieces) == 1 and pieces[0].count(b"\n") < MAX_RECEIVED_FIELDS:
-        return False  # as most messages: fewer lines than that
-    return count_fields(head_of(pieces, MAX_HEADER_OCTETS), b"Received") >= MAX_RECEIVED_FIELDS
+    if body.line_ends < MAX_RECEIVED_FIELDS:
+        return False  # it has fewer lines, as most messages
+    return count_fields(head_of(body.pieces, MAX_HEADER_OCTETS), b"Received") >= MAX_RECEIVED_FIELDS

@@ -133,13 +133,12 @@ class Guard:
 
 def _network(address: str) -> str:
     """What one attacker has plenty of: an IPv6 /64 is a single customer."""
+    if ":" not in address:
+        return address
     try:
-        parsed = ipaddress.ip_address(address)
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
     except ValueError:
         return address
-    if parsed.version == 4:  # noqa: PLR2004
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _count_off(counter: Counter[str], key: str) -> None:

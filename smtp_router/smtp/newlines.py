@@ -10,12 +10,14 @@ class LineEnds:
     there is none, and a second message behind it (RFC 5321 2.3.8; CVE-2023-51764 and its kin).
     """
 
-    __slots__ = ("_after_cr", "_bare")
+    __slots__ = ("_after_cr", "_bare", "count")
 
     def __init__(self) -> None:
         """Nothing is seen yet."""
         self._after_cr = False
         self._bare = False
+        self.count = 0
+        """How many line ends there were, of whatever kind; at least, once there was a bare one."""
 
     @property
     def bare(self) -> bool:
@@ -25,19 +27,20 @@ class LineEnds:
     def feed(self, piece: bytes) -> None:
         """Look at the next piece.
 
-        The skeleton, all else left out, has to be CRLFs only, and the piece as many of them: 1.3 µs per
-        KB, against 1.8 for three counts.
+        All is well if its CRs, LFs and NULs are twice as many as its CRLFs: two passes, against the four
+        of counting each.
         """
-        if self._bare or not piece:
-            return
-        ends = piece.translate(None, _OTHERS)
-        if self._after_cr:
-            if not piece.startswith(b"\n"):
+        pairs = piece.count(b"\r\n")
+        odd = len(piece.translate(None, _OTHERS)) - 2 * pairs
+        self.count += pairs + odd
+        if self._after_cr and piece:
+            self._after_cr = False
+            if piece.startswith(b"\n"):
+                odd -= 1
+            else:
                 self._bare = True
-                return
-            ends = ends[1:]
-        self._after_cr = piece.endswith(b"\r")
-        if self._after_cr:
-            ends = ends[:-1]
-        pairs = len(ends) // 2
-        self._bare = ends != b"\r\n" * pairs or piece.count(b"\r\n") != pairs
+        if piece.endswith(b"\r"):
+            self._after_cr = True
+            odd -= 1
+        if odd:
+            self._bare = True

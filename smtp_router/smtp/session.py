@@ -265,30 +265,51 @@ class ClientSession(SMTP):
             if event is None:
                 break
             step = self._step(event)
-            if isinstance(step, Answer):
-                self._give(step, answers)
-            elif isinstance(step, StartTls):
-                answers.append(READY_FOR_TLS)
-                self._begin_tls(b"".join(answers))
-                return
-            elif isinstance(step, Receive):
-                self._patience.begin_upload(self.loop.time())
-                self._wire.start_chunk(step.octets, step.body)
-            else:
+            if not isinstance(step, Answer):
                 self._write(b"".join(answers))
                 answers.clear()
-                result = self._start(step)
-                if result is not None:
-                    self._give(result, answers)
+                result = self._do(step)
+                if result is None:
+                    continue
+                step = result
+            answers.append(step.octets)
+            if step.content is not None:
+                self._patience.begin_upload(self.loop.time())
+                self._wire.start_content(step.content)
+            elif step.close:
+                self._begin_closing()
         else:
             self._later = self.loop.call_soon(self._advance)
-        self._write(b"".join(answers))
+        if answers:
+            self._write(answers[0] if len(answers) == 1 else b"".join(answers))
+            if not self._wire.in_body:
+                self._patience.begin_turn(self.loop.time())
+        self._settle()
+
+    def _settle(self) -> None:
+        """See what the answers have changed."""
         if self._closing_since is not None:
             self._close()
         elif self._work is None:
             self._hold(self._conversation.held_octets)
             self._resume_reading()
-            self._part_if_idle()
+            if self._draining:
+                self._part_if_idle()
+
+    def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
+        """What is more than an answer; it may follow later."""
+        if isinstance(step, Submit):
+            content = step.content
+            self._hold(content.size if isinstance(content, Stuffed) else len(content))
+            return self._start(self._route(step))
+        if isinstance(step, LogIn):
+            return self._start(self._log_in(step.mechanism, step.initial))
+        if isinstance(step, Receive):
+            self._patience.begin_upload(self.loop.time())
+            self._wire.start_chunk(step.octets, step.body)
+        else:
+            self._begin_tls()
+        return None
 
     def _step(self, event: Event) -> Step:
         try:
@@ -296,28 +317,12 @@ class ClientSession(SMTP):
         except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
             return self._fault(error)
 
-    def _give(self, step: Answer, answers: list[bytes]) -> None:
-        answers.append(step.octets)
-        if step.close:
-            self._begin_closing()
-        elif step.content is not None:
-            self._patience.begin_upload(self.loop.time())
-            self._wire.start_content(step.content)
-        else:
-            self._patience.begin_turn(self.loop.time())
-
-    def _start(self, step: LogIn | Submit) -> Answer | None:
+    def _start(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
         """Run what may have to wait; nothing else of the session is answered until it is done.
 
         Returns:
             Its answer, if it did not have to; else that follows in its own time.
         """
-        if isinstance(step, LogIn):
-            work = self._log_in(step.mechanism, step.initial)
-        else:
-            content = step.content
-            self._hold(content.size if isinstance(content, Stuffed) else len(content))
-            work = self._route(step)
         task = begin(self.loop, self._run(work))
         if task.done():
             return task.result()
@@ -344,7 +349,10 @@ class ClientSession(SMTP):
             self._write(result.octets)
             if result.close:
                 self._begin_closing()
-        self._advance()
+        if self._closing_since is not None:
+            self._close()
+        else:
+            self._advance()
         return None
 
     def _fault(self, error: Exception) -> Answer:
@@ -374,19 +382,20 @@ class ClientSession(SMTP):
 
     # TLS
 
-    def _begin_tls(self, answers: bytes) -> None:
-        """Write what is left to say in clear text, and change over.
+    def _begin_tls(self) -> None:
+        """Agree, and change over.
 
         Octets that came along with STARTTLS were sent by somebody who did not wait for its reply: they
         could have been put there by anyone on the way, so the connection ends (RFC 3207 4.2).
         """
         if self._wire.buffered:
             self._complain("text behind STARTTLS")
+            self._begin_closing()
             self.abort()
             return
         assert self.transport is not None
         self._pause_reading()  # the handshake is not ours to read
-        self._write(answers)
+        self._write(READY_FOR_TLS)
         self._work = self.loop.create_task(self._run(self._change_over()))
 
     async def _change_over(self) -> None:

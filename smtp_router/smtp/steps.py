@@ -8,7 +8,7 @@ from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every command, which would take four times as long
 class Answer:
     """Write this and go on.
 
@@ -49,7 +49,7 @@ class LogIn:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as above
 class Submit:
     """Route this transaction, and answer with what comes of it."""
 
