@@ -35,7 +35,7 @@ class Stuffed:
 
     def below(self, line: bytes) -> "Stuffed":
         """This content with one more line (or several) on top, CRLF at its end."""
-        return Stuffed((_stuff_start(line), *self.pieces), self.size + len(line))
+        return Stuffed((double(b"\r\n", line), *self.pieces), self.size + len(line))
 
 
 def stuff(content: bytes) -> Stuffed:
@@ -45,13 +45,12 @@ def stuff(content: bytes) -> Stuffed:
     """
     if content and not content.endswith(b"\r\n"):
         content += b"\r\n"
-    if len(content) <= PIECE_OCTETS:
-        return Stuffed((_stuff_start(content),) if content else (), len(content))
-    pieces = [_stuff_start(content[:PIECE_OCTETS])]
-    for start in range(PIECE_OCTETS, len(content), PIECE_OCTETS):
-        # Two octets more than the piece, to see a line that ends before it.
-        seen = content[start - 2 : start + PIECE_OCTETS]
-        pieces.append(seen.replace(_DOT_LINE, b"\r\n..")[2:])
+    pieces = []
+    before = b"\r\n"
+    for start in range(0, len(content), PIECE_OCTETS):
+        piece = content[start : start + PIECE_OCTETS]
+        pieces.append(double(before, piece))
+        before = piece[-2:]
     return Stuffed(tuple(pieces), len(content))
 
 
@@ -73,7 +72,17 @@ def dot_lines(before: bytes, piece: bytes, dots: bytes = b".") -> int:
     return piece.count(start) + (before + piece[: len(start) - 1]).count(start)
 
 
-def doubled(before: bytes, piece: bytes) -> bytes:
+def double(before: bytes, piece: bytes) -> bytes:
+    """A piece of content with every dot at the start of a line doubled.
+
+    Args:
+        before: the two octets before it.
+        piece: content as it was written.
+    """
+    return (before + piece).replace(_DOT_LINE, b"\r\n..")[len(before) :]
+
+
+def canonical(before: bytes, piece: bytes) -> bytes:
     """A piece from the wire with single dots at the start of a line taken off, as any reader would.
 
     Left where they are, they could look like something else to a reader that is less strict.
@@ -82,7 +91,8 @@ def doubled(before: bytes, piece: bytes) -> bytes:
         before: the two octets before it.
         piece: as it came over the wire; not ending right behind a dot that begins a line.
     """
-    return (before + piece).replace(_DOT_LINE, b"\r\n").replace(_DOT_LINE, b"\r\n..")[len(before) :]
+    written = (before + piece).replace(_DOT_LINE, b"\r\n")[len(before) :]
+    return double(before, written)
 
 
 def head_of(pieces: Iterable[bytes], max_octets: float = math.inf) -> bytes:
@@ -98,9 +108,3 @@ def head_of(pieces: Iterable[bytes], max_octets: float = math.inf) -> bytes:
             break
         before = seen[-2:]
     return b"".join(head)
-
-
-def _stuff_start(content: bytes) -> bytes:
-    """Double the dots of what begins a line."""
-    stuffed = content.replace(_DOT_LINE, b"\r\n..")
-    return b"." + stuffed if stuffed.startswith(b".") else stuffed

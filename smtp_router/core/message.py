@@ -101,7 +101,7 @@ class Message:
             return content
 
     @classmethod
-    def received(cls, content: Stuffed | bytes, **fields: Any) -> Self:  # noqa: ANN401 - those of the class
+    def received(cls, content: Stuffed, **fields: Any) -> Self:  # noqa: ANN401 - those of the class
         """A message whose content came over the wire, and is to be passed on as it came."""
         return cls(content=content, **fields)  # type: ignore[arg-type]  # see __post_init__
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from smtp_router.core.content import Stuffed, dot_lines, doubled
+from smtp_router.core.content import Stuffed, canonical, dot_lines, double
 from smtp_router.smtp.newlines import LineEnds
 
 LARGE_OCTETS = 32 * 1024
@@ -66,6 +66,8 @@ class Body:
     def end(self) -> None:
         """No more will come."""
         self._flush()
+        if self._before != b"\r\n":  # the final dot needs a line of its own
+            self._take(b"\r\n")
 
     @property
     def held_octets(self) -> int:
@@ -89,13 +91,13 @@ class Body:
 
     @property
     def pieces(self) -> tuple[bytes, ...]:
-        """What has come, as it came; nothing, if it was too much."""
+        """What has come, with dots doubled; nothing, if it was too much."""
         return tuple(self._pieces)
 
     @property
-    def content(self) -> Stuffed | bytes:
-        """The content, in the form in which it came."""
-        return Stuffed(self.pieces, self._size) if self._stuffed else b"".join(self._pieces)
+    def content(self) -> Stuffed:
+        """The content as it can be passed on."""
+        return Stuffed(self.pieces, self._size)
 
     def _flush(self) -> None:
         if self._small:
@@ -103,9 +105,7 @@ class Body:
             self._take(small)
 
     def _take(self, piece: bytes) -> None:
-        if self._stuffed:
-            piece = self._with_doubled_dots(piece)
-        self._size += len(piece)
+        piece = self._from_wire(piece) if self._stuffed else self._as_written(piece)
         self.had_no_room = self.had_no_room or self._is_full()
         if self.had_no_room or self.is_too_big:
             self._pieces.clear()
@@ -113,16 +113,22 @@ class Body:
         self._line_ends.feed(piece)
         self._pieces.append(piece)
 
-    def _with_doubled_dots(self, piece: bytes) -> bytes:
+    def _from_wire(self, piece: bytes) -> bytes:
         """Count the dots that do not count, and see that there are two of each."""
         before, piece = self._before, self._dot + piece
         self._dot = b"." if piece.endswith(b".") and (before + piece).endswith(b"\r\n.") else b""
         if self._dot:  # what follows it decides
             piece = piece[:-1]
-        self._before = (before + piece)[-2:] if len(piece) < 2 else piece[-2:]  # noqa: PLR2004
+        self._before = (before + piece[-2:])[-2:]
         lines = dot_lines(before, piece)
         if lines and lines != dot_lines(before, piece, b".."):
-            piece = doubled(before, piece)
+            piece = canonical(before, piece)
             lines = dot_lines(before, piece)
-        self._size -= lines
+        self._size += len(piece) - lines
         return piece
+
+    def _as_written(self, piece: bytes) -> bytes:
+        """Double the dots."""
+        before, self._before = self._before, (self._before + piece[-2:])[-2:]
+        self._size += len(piece)
+        return double(before, piece) if dot_lines(before, piece) else piece

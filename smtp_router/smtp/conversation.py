@@ -229,10 +229,11 @@ class Conversation:
             offers += "250-STARTTLS\r\n"
         if self._may_log_in():
             offers += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
+        limits = f"MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}"
         lines = (
             f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
             "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"
-            f"{offers}250 LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}\r\n"
+            f"{offers}250 LIMITS {limits}\r\n"
         )
         return Answer(lines.encode("ascii"))
 

@@ -17,7 +17,6 @@ from aiosmtpd.smtp import SMTP
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
-from smtp_router.core.content import Stuffed
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
@@ -299,8 +298,7 @@ class ClientSession(SMTP):
     def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
         """What is more than an answer; it may follow later."""
         if isinstance(step, Submit):
-            content = step.content
-            self._hold(content.size if isinstance(content, Stuffed) else len(content))
+            self._hold(step.content.size)
             return self._start(self._route(step))
         if isinstance(step, LogIn):
             return self._start(self._log_in(step.mechanism, step.initial))

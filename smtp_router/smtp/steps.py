@@ -57,7 +57,7 @@ class Submit:
     rcpt_tos: tuple[str, ...]
     mail_parameters: Parameters
     rcpt_parameters: tuple[Parameters, ...]
-    content: Stuffed | bytes = field(repr=False)
+    content: Stuffed = field(repr=False)
 
 
 Step = Answer | StartTls | Receive | LogIn | Submit

@@ -108,6 +108,9 @@ class Wire:
         data, start = self._data, self._at
         end = data.find(b"\r\n", self._scanned)
         if end < 0:
+            if start == len(data):
+                self.clear()  # nothing is left; let go of it
+                return None
             # Keep a CR at the end: its LF may be on the way.
             self._scanned = max(len(data) - 1, start)
             if len(data) - start > MAX_LINE_OCTETS:
