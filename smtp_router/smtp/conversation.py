@@ -19,14 +19,11 @@ Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
 from smtp_router.core.address import is_ehlo_name, is_loopback
-from smtp_router.core.content import head_of
-from smtp_router.core.headers import count_fields
-from smtp_router.core.message import TLS, Parameters, Session
+from smtp_router.core.message import TLS, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.body import Body
@@ -41,12 +38,9 @@ from smtp_router.smtp.commands import (
 )
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
+from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
 from smtp_router.smtp.wire import Event, Mark
 
-MAX_RECEIVED_FIELDS = 100
-"""As many and the message goes in circles (RFC 5321 6.3)."""
-MAX_HEADER_OCTETS = 1024 * 1024
-"""How much of a header is searched for them; they are on top."""
 MAX_UNKNOWN_COMMANDS = 20
 HTTP_VERBS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
 """A browser that was talked into speaking to us: what it sends next could be SMTP."""
@@ -58,21 +52,6 @@ RECIPIENT_OK = answer(Reply(code=250, enhanced="2.1.5", text="Recipient OK"))
 BYE = answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
 LOGGED_IN = answer(login.SUCCESS)
 GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
-BARE_NEWLINES = Reply(code=550, enhanced="5.6.0", text="Content has a bare CR, a bare LF or a NUL")
-NO_ROOM = (452, "4.3.1", "Too many messages at once, try again later")
-LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """What MAIL and RCPT have said so far."""
-
-    mail_from: str
-    mail_parameters: Parameters
-    rcpt_tos: list[str] = field(default_factory=list)
-    rcpt_parameters: list[Parameters] = field(default_factory=list)
-    body: Body | None = None
-    failed: bool = False
 
 
 class Conversation:
@@ -129,7 +108,7 @@ class Conversation:
         self.authenticated = False
         """Whether there was a login."""
         self._session: Session | None = None
-        self._transaction: _Transaction | None = None
+        self._transaction: Transaction | None = None
         self._transactions = 0
         self._chunk: tuple[ChunkArgument, Reply | None] | None = None
         self._unknown_commands = 0
@@ -304,7 +283,7 @@ class Conversation:
         if refusal is not None:
             return answer(refusal)
         self._transactions += 1
-        self._transaction = _Transaction(parsed.address, parsed.parameters)
+        self._transaction = Transaction(parsed.address, parsed.parameters)
         return SENDER_OK
 
     def _rcpt(self, argument: bytes) -> Answer:
@@ -328,7 +307,7 @@ class Conversation:
         if transaction.body is not None or transaction.failed:
             raise Refused(503, "5.5.1", "Not after BDAT")
         if self._site.guard.is_full():
-            raise Refused(*NO_ROOM)
+            return answer(NO_ROOM)
         transaction.body = self._body(stuffed=True)
         return Answer(GO_AHEAD, content=transaction.body)
 
@@ -353,7 +332,7 @@ class Conversation:
         if transaction.body is None:
             transaction.body = self._body(stuffed=False)
         if transaction.body.octets + parsed.octets > max_bytes:
-            return self._expect_chunk(parsed, self._too_big())
+            return self._expect_chunk(parsed, too_big(self._site.settings))
         return self._expect_chunk(parsed, None, transaction.body)
 
     def _expect_chunk(
@@ -376,35 +355,15 @@ class Conversation:
         assert transaction is not None
         assert transaction.body is not None
         if argument.last:
-            transaction.body.end()
             return self._content()
         return answer(Reply(code=250, enhanced="2.0.0", text=f"{argument.octets} octets received"))
-
-    def _too_big(self) -> Reply:
-        limit = self._site.settings.max_message_bytes
-        return Reply(code=552, enhanced="5.3.4", text=f"The message is bigger than {limit} octets")
 
     def _content(self) -> Answer | Submit:
         transaction = self._transaction
         assert transaction is not None
-        body = transaction.body
-        assert body is not None
         self.reset()
-        if body.is_too_big:
-            return answer(self._too_big())
-        if body.had_no_room:
-            raise Refused(*NO_ROOM)
-        if body.has_bare_newlines and self._site.settings.bare_newlines == "reject":
-            return answer(BARE_NEWLINES)
-        if _goes_in_circles(body):
-            return answer(LOOP)
-        return Submit(
-            mail_from=transaction.mail_from,
-            rcpt_tos=tuple(transaction.rcpt_tos),
-            mail_parameters=transaction.mail_parameters,
-            rcpt_parameters=tuple(transaction.rcpt_parameters),
-            content=body.content,
-        )
+        result = transaction.end(self._site.settings)
+        return answer(result) if isinstance(result, Reply) else result
 
     def _rset(self, argument: bytes) -> Answer:
         if argument:
@@ -453,10 +412,3 @@ class Conversation:
             b"QUIT": _quit,
         }
     )
-
-
-def _goes_in_circles(body: Body) -> bool:
-    """Whether there are too many `Received:` fields."""
-    if body.line_ends < MAX_RECEIVED_FIELDS:
-        return False  # it has fewer lines, as most messages
-    return count_fields(head_of(body.pieces, MAX_HEADER_OCTETS), b"Received") >= MAX_RECEIVED_FIELDS

@@ -16,10 +16,10 @@ from smtp_router.core.address import unmapped
 from smtp_router.core.errors import Problem
 from smtp_router.smtp.proxy import NoHeaderError, read_header
 from smtp_router.smtp.register import Register
-from smtp_router.smtp.session import TLS_HANDSHAKE_S, ClientSession, session_class
+from smtp_router.smtp.session import ClientSession, session_class
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import BACKLOG, listening_sockets
-from smtp_router.smtp.tls import ServerContext
+from smtp_router.smtp.tls import TLS_HANDSHAKE_S, ServerContext
 
 log = logging.getLogger(__name__)
 

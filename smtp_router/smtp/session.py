@@ -1,10 +1,7 @@
-"""One client's connection: the only aiosmtpd import.
+"""One client's session.
 
-aiosmtpd's class is the base: the connection's transport, and the exchange of AUTH challenges, are its
-business. Its line-by-line command loop, its parsers, its timer and its error replies are not used (see
-`docs/design.md`): `data_received` feeds a `Wire`, a `Conversation` says what follows, all complete
-commands of a segment are answered in one write, and what has to wait (a login, a delivery) runs as the
-session's one task.
+`data_received` feeds a `Wire`, a `Conversation` says what follows, all complete commands of a segment
+are answered in one write, and what has to wait (a login, a delivery) runs as the session's one task.
 """
 
 import asyncio
@@ -12,8 +9,6 @@ import logging
 import ssl
 from collections.abc import Coroutine
 from typing import Any, cast
-
-from aiosmtpd.smtp import SMTP
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
@@ -23,32 +18,28 @@ from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.eager import begin
+from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
-from smtp_router.smtp.tls import facts
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Wire
+from smtp_router.smtp.tls import facts, upgrade
+from smtp_router.smtp.wire import Event
 
 log = logging.getLogger(__name__)
 
-MAX_PIPELINED_OCTETS = 128 * 1024
-"""A client that sends more while it should wait for a reply is not read from until it gets one."""
 MAX_STEPS_PER_TURN = 100
 """How many commands of one client are answered before others have their turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
 TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")
 READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
-TLS_HANDSHAKE_S = 30.0
 
 
-class ClientSession(SMTP):
+class ClientSession(Link):
     """The protocol of one connection; see `session_class`."""
 
-    line_length_limit = MAX_LINE_OCTETS
-    transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
     _site: Site
     _listener: ListenerSettings
     _context: ssl.SSLContext | None
@@ -61,23 +52,15 @@ class ClientSession(SMTP):
         Args:
             peer: the client's address and port, where a proxy has told them.
         """
-        # The base class's constructor has run once, for all: see `session_class`.
-        self.transport = None
-        self._peer = peer or ("", 0)  # no address: a Unix socket
-        self._peer_is_told = peer is not None
-        self._wire = Wire()
+        super().__init__(peer)
         self._patience = Patience(self.loop.time())
         self._work: asyncio.Task[Answer | None] | None = None  # `_task` is what asyncio's streams clear
         self._later: asyncio.Handle | None = None
         self._counted_user: str | None = None
         self._held_octets = 0
-        self._closing_since: float | None = None
         self._cancelled = False
-        self._challenged = False
         self._draining = False
         self._is_early = False
-        self._is_paused = False
-        self._is_unread = False
         self._is_gone = False
 
     # The connection
@@ -111,9 +94,6 @@ class ClientSession(SMTP):
                 self._is_early = True
                 self.loop.call_soon(self._banner_is_out)
 
-    async def _handle_client(self) -> None:
-        """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
-
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
         if self._is_early:
@@ -144,16 +124,6 @@ class ClientSession(SMTP):
         self._begin_closing()
         self._cancel_task()
         self._leave()
-
-    def pause_writing(self) -> None:
-        """The client does not read its replies: then nothing more is read from it."""
-        self._is_unread = True
-        self._pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        self._is_unread = False
-        self._resume_reading()
 
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
@@ -220,30 +190,6 @@ class ClientSession(SMTP):
     def _say_good_bye(self, reply: Reply) -> None:
         self._write(answer(reply).octets)
         self._close()
-
-    def _begin_closing(self) -> None:
-        if self._closing_since is None:
-            self._closing_since = self.loop.time()
-
-    def _close(self) -> None:
-        self._begin_closing()
-        if self.transport is not None:
-            self.transport.close()
-
-    def _write(self, octets: bytes) -> None:
-        if octets and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(octets)
-
-    def _pause_reading(self) -> None:
-        if self.transport is not None:
-            self._is_paused = True
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        wanted = self._is_paused and not self._is_unread and self._wire.buffered <= MAX_PIPELINED_OCTETS
-        if wanted and self.transport is not None:
-            self._is_paused = False
-            self.transport.resume_reading()
 
     def _hold(self, octets: int) -> None:
         """Tell how much content is in memory for this session."""
@@ -399,33 +345,22 @@ class ClientSession(SMTP):
     async def _change_over(self) -> None:
         assert self.transport is not None
         assert self._context is not None
-        clear = self.transport
-        encrypted = None
         try:
-            encrypted = await self.loop.start_tls(
-                clear, self, self._context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
-            )
+            self.transport = await upgrade(self.loop, self.transport, self, self._context)
         except OSError as error:
             self._complain("TLS handshake failed", level=logging.INFO, error=str(error))
-        finally:
-            if encrypted is None:  # also when cancelled: start_tls does not always tell
-                clear.abort()
-                if self.transport is not None:
-                    self.connection_lost(None)
-        if encrypted is None:
+            self.connection_lost(None)  # the loop does not always tell
             return
-        self.transport = encrypted
-        tls = facts(encrypted)
+        except asyncio.CancelledError:
+            self.connection_lost(None)
+            raise
+        self._is_paused = False
+        tls = facts(self.transport)
         assert tls is not None
         self._conversation.started_tls(tls)
         self._count_user(self._conversation.user)
 
     # Logging in
-
-    async def push(self, status: str | bytes) -> None:
-        """What aiosmtpd writes during a login."""
-        octets = status.encode() if isinstance(status, str) else status
-        self._write(octets + b"\r\n")
 
     async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
         guard, peer = self._site.guard, self._peer[0]
@@ -434,7 +369,7 @@ class ClientSession(SMTP):
         result = await login.log_in(
             mechanism,
             initial,
-            self._challenge,
+            self._ask,
             check=self._site.authenticate,
             find_verifier=self._site.scram_verifier,
         )
@@ -450,6 +385,10 @@ class ClientSession(SMTP):
         await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
 
+    async def _ask(self, text: bytes) -> bytes | None:
+        self._patience.begin_turn(self.loop.time())
+        return await self._challenge(text)
+
     def _count_user(self, user: str | None) -> Reply | None:
         """Count the session as this user's only; the reply to refuse it with, if there are too many."""
         if self._counted_user is not None:
@@ -458,25 +397,6 @@ class ClientSession(SMTP):
         if user is None:
             return None
         return self._site.guard.logged_in(user, self._site.max_sessions(user))
-
-    async def _challenge(self, text: bytes) -> bytes | None:
-        """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
-        if self.session is None:
-            self.session = self._create_session()
-            self.session.peer = self._peer[0]
-            self._reader = asyncio.StreamReader(limit=MAX_LINE_OCTETS, loop=self.loop)
-        self._challenged = True
-        self._patience.begin_turn(self.loop.time())
-        self._answer_challenge()
-        response = await self.challenge_auth(text)
-        return response if isinstance(response, bytes) else None
-
-    def _answer_challenge(self) -> None:
-        event = self._wire.next_event() if self._challenged else None
-        if event is not None:
-            self._challenged = False
-            line = event if isinstance(event, bytes) else b"!"  # which is no base64
-            self._reader.feed_data(line + b"\r\n")
 
 
 def session_class(
@@ -487,10 +407,7 @@ def session_class(
     register: Register[ClientSession],
     loop: asyncio.AbstractEventLoop,
 ) -> type[ClientSession]:
-    """The class of one listener's sessions.
-
-    What aiosmtpd's constructor finds out (it looks through all methods) is the same for every
-    connection: it runs once, and leaves its results to the class.
+    """The class of one listener's sessions: what they share is the class's, so each is cheap to make.
 
     Args:
         site: the router.
@@ -499,6 +416,6 @@ def session_class(
         register: of open sessions, and of closed ones whose task still runs.
         loop: the event loop.
     """
-    model = SMTP(object(), hostname=site.settings.hostname, enable_SMTPUTF8=True, loop=loop)
-    shared = {"_site": site, "_listener": settings, "_context": context, "_register": register}
-    return type("ListenerSession", (ClientSession,), {**vars(model), **shared})
+    shared = shared_attributes(site.settings.hostname, loop)
+    own = {"_site": site, "_listener": settings, "_context": context, "_register": register}
+    return type("ListenerSession", (ClientSession,), {**shared, **own})

@@ -132,7 +132,6 @@ class Wire:
             self._at = self._scanned = len(self._data) - (len(seen) - end - len(_END))
             self._in_content = False
             self._body.add(seen[self._not_content : end + 2])
-            self._body.end()
             return Mark.CONTENT
         self.clear()
         sure = len(seen) - _HELD
