@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -209,6 +210,22 @@ class Router(_Running):
     def reload(self) -> None:
         """What SIGHUP does."""
         self._loop.call_soon_threadsafe(self._service.reload)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the router from doing anything: when it goes on, all that clients did has come."""
+        holding, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            holding.set()
+            go_on.wait(WAIT_S)
+
+        self._loop.call_soon_threadsafe(hold)
+        assert holding.wait(WAIT_S)
+        try:
+            yield
+        finally:
+            go_on.set()
 
     def ended(self, seconds: float = 2 * WAIT_S) -> None:
         """Wait until the router has stopped; raises what ended it."""

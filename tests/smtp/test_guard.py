@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.config.settings import Settings
-from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, Guard
+from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, RESERVED_FILES, Guard
 from tests.support import VirtualClock
 
 ATTACKER, OTHER = "192.0.2.1", "192.0.2.2"
+FILE = 3  # a connection's descriptor when few are in use
 
 
-def make_guard(clock: VirtualClock | None = None, *, max_open: int = 10_000, **limits: float) -> Guard:
+def make_guard(clock: VirtualClock | None = None, *, max_files: int = 20_000, **limits: float) -> Guard:
     settings = Settings.model_construct(users=()).model_copy(update=limits)
-    return Guard(lambda: settings, clock or VirtualClock(), max_open=max_open)
+    return Guard(lambda: settings, clock or VirtualClock(), max_files=max_files)
 
 
 def fail(guard: Guard, address: str = ATTACKER) -> float | None:
@@ -114,24 +115,28 @@ def test_addresses_are_not_kept_for_ever() -> None:
         ({"max_connections": 20, "max_connections_per_address": 3}, "aaabbb", 6),
         ({"max_connections": 20, "max_connections_per_address": 100}, 20 * "a", 18),
         ({"max_connections": 1, "max_connections_per_address": 1}, "a", 1),
-        ({"max_connections": 100, "max_connections_per_address": 5, "max_open": 2}, "abc", 2),
+        (
+            {"max_connections": 100, "max_connections_per_address": 5, "max_files": RESERVED_FILES + 4},
+            "abc",
+            2,
+        ),
     ],
 )
 def test_connections_are_limited_in_total_and_per_address(
     limits: dict[str, Any], addresses: str, taken: int
 ) -> None:
     guard = make_guard(None, **limits)
-    refusals = [guard.connected(address) for address in addresses]
+    refusals = [guard.connected(address, FILE) for address in addresses]
     assert refusals == taken * [None] + (len(addresses) - taken) * [BUSY]
 
 
 def test_there_is_room_left_for_others() -> None:
     guard = make_guard(max_connections=100, max_connections_per_address=100)
     for _ in range(90):
-        assert guard.connected(ATTACKER) is None
-    assert guard.connected(ATTACKER) == BUSY
+        assert guard.connected(ATTACKER, FILE) is None
+    assert guard.connected(ATTACKER, FILE) == BUSY
     guard.disconnected(ATTACKER)
-    assert guard.connected(OTHER) is None
+    assert guard.connected(OTHER, FILE) is None
 
 
 def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
@@ -152,7 +157,7 @@ def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
     here: list[str] = []
     for address, comes in events:
         if comes:
-            guard.connected(address)
+            guard.connected(address, FILE)
             guard.logged_in(address, 1)
             here.append(address)
         elif here:
@@ -162,5 +167,5 @@ def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
     for gone in here:
         guard.logged_out(gone)
         guard.disconnected(gone)
-    assert [guard.connected(address) for address in "abcc"] == 4 * [None]
+    assert [guard.connected(address, FILE) for address in "abcc"] == 4 * [None]
     assert [guard.logged_in(user, 1) for user in "abc"] == 3 * [None]

@@ -456,9 +456,7 @@ def test_a_client_that_never_reads_is_not_read_from_and_harms_nobody(desk: Desk)
             assert client.transaction(A, [B], HELLO).code == 250
         # It has not forgotten the client either: once it reads, all is answered.
         sock.settimeout(10)
-        heard = sock.recv(2**16)
-        assert heard.startswith(b"220 ")
-        replies = heard.count(b"\r\n") - 1
+        replies = 0
         while replies < sent // len(line):
             heard = sock.recv(2**20)
             assert heard

@@ -4,11 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.smtp.dots import stuff, unstuff
+from smtp_router.core.content import stuff, unstuff
 
 CONTENT = st.lists(
     st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"a", b"\0", b"\xff"]), max_size=30
 ).map(b"".join)
+
+
+def wire_of(content: bytes) -> bytes:
+    return b"".join(stuff(content).pieces)
 
 
 def ended(content: bytes) -> bytes:
@@ -17,24 +21,26 @@ def ended(content: bytes) -> bytes:
 
 @given(CONTENT)
 def test_what_is_stuffed_comes_back_with_a_line_end(content: bytes) -> None:
-    assert unstuff(stuff(content)) == ended(content)
+    assert unstuff(wire_of(content)) == ended(content)
+    assert stuff(content).content() == ended(content)
+    assert stuff(content).size == len(ended(content))
 
 
 @given(CONTENT)
 def test_what_is_stuffed_holds_no_end_of_content(content: bytes) -> None:
-    assert b"\r\n.\r\n" not in b"\r\n" + stuff(content)
+    assert b"\r\n.\r\n" not in b"\r\n" + wire_of(content)
 
 
 @given(CONTENT)
 def test_wire_that_a_strict_client_made_goes_out_as_it_came_in(content: bytes) -> None:
-    wire = stuff(content)
-    assert stuff(unstuff(wire)) == wire
+    wire = wire_of(content)
+    assert wire_of(unstuff(wire)) == wire
 
 
 @given(CONTENT)
 def test_only_dots_at_the_start_of_a_line_are_doubled(content: bytes) -> None:
     lines = ended(content).split(b"\r\n")
-    assert stuff(content) == b"\r\n".join(
+    assert wire_of(content) == b"\r\n".join(
         b"." + line if line.startswith(b".") else line for line in lines
     )
 
@@ -51,7 +57,7 @@ def test_only_dots_at_the_start_of_a_line_are_doubled(content: bytes) -> None:
     ],
 )
 def test_stuffing(content: bytes, wire: bytes) -> None:
-    assert stuff(content) == wire
+    assert wire_of(content) == wire
 
 
 @pytest.mark.parametrize(
