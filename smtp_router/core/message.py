@@ -100,16 +100,6 @@ class Message:
             object.__setattr__(self, "content", content)
             return content
 
-    @classmethod
-    def received(cls, content: Stuffed, **fields: Any) -> Self:  # noqa: ANN401 - those of the class
-        """A message whose content came over the wire, and is to be passed on as it came."""
-        return cls(content=content, **fields)  # type: ignore[arg-type]  # see __post_init__
-
-    @property
-    def stuffed(self) -> Stuffed:
-        """The content as it goes over the wire: as it came, where nobody has changed it."""
-        return self._stuffed or stuff(self.content)
-
     @property
     def size(self) -> int:
         """The content's size in octets."""
@@ -143,3 +133,13 @@ class Message:
         if self._stuffed:
             changes.setdefault("content", self._stuffed)
         return dataclasses.replace(self, **changes)
+
+
+def received(content: Stuffed, **fields: Any) -> Message:  # noqa: ANN401 - those of the class
+    """A message whose content came over the wire, and is kept as it came."""
+    return Message(content=content, **fields)  # type: ignore[arg-type]  # see __post_init__
+
+
+def on_the_wire(message: Message) -> Stuffed:
+    """A message's content as it goes over the wire: as it came, where nobody has changed it."""
+    return message._stuffed or stuff(message.content)  # noqa: SLF001 - its other half

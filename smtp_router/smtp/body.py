@@ -29,6 +29,7 @@ class Body:
         "_small",
         "_stuffed",
         "had_no_room",
+        "is_too_big",
         "octets",
     )
 
@@ -45,6 +46,8 @@ class Body:
         self._line_ends = LineEnds()
         self.octets = 0
         """How many have come over the wire."""
+        self.is_too_big = False
+        """Whether there was more than the limit."""
         self.had_no_room = False
         """Whether it was dropped because the router was full."""
 
@@ -66,18 +69,14 @@ class Body:
     def end(self) -> None:
         """No more will come."""
         self._flush()
-        if self._before != b"\r\n":  # the final dot needs a line of its own
-            self._take(b"\r\n")
+        if self._before != b"\r\n" and self._pieces:  # the final dot needs a line of its own
+            self._pieces.append(b"\r\n")
+            self._size += 2
 
     @property
     def held_octets(self) -> int:
         """How many are in memory."""
         return 0 if self.had_no_room or self.is_too_big else self.octets
-
-    @property
-    def is_too_big(self) -> bool:
-        """Whether there is more than the limit."""
-        return self._size > self._max
 
     @property
     def has_bare_newlines(self) -> bool:
@@ -106,6 +105,7 @@ class Body:
 
     def _take(self, piece: bytes) -> None:
         piece = self._from_wire(piece) if self._stuffed else self._as_written(piece)
+        self.is_too_big = self._size > self._max
         self.had_no_room = self.had_no_room or self._is_full()
         if self.had_no_room or self.is_too_big:
             self._pieces.clear()

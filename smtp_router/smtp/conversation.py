@@ -201,19 +201,20 @@ class Conversation:
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
         settings = self._site.settings
-        offers = ""
-        if self.tls is not None:
-            offers += "250-REQUIRETLS\r\n"
-        elif self._offer_starttls:
-            offers += "250-STARTTLS\r\n"
-        if self._may_log_in():
-            offers += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
         limits = f"MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}"
         lines = (
             f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
             "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"
-            f"{offers}250 LIMITS {limits}\r\n"
+            f"250-LIMITS {limits}\r\n"
         )
+        if self.tls is not None:
+            lines += "250-REQUIRETLS\r\n"
+        elif self._offer_starttls:
+            lines += "250-STARTTLS\r\n"
+        if self._may_log_in():
+            lines += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
+        others, _, last = lines.rpartition("250-")
+        lines = f"{others}250 {last}"
         return Answer(lines.encode("ascii"))
 
     def _helo(self, argument: bytes) -> Answer:

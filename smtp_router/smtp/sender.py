@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from smtp_router.config.settings import Downstream, Settings
-from smtp_router.core.message import Message
+from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome, Rejected, Stage
 from smtp_router.routing.shield import to_the_end
 from smtp_router.smtp.connection import AttemptEnded, Connection
@@ -36,7 +36,7 @@ class SmtpSender:
         dot_is_out = False
         try:
             await connection.open(self._contexts)
-            content = message.stuffed.below(received_field(message, settings.hostname))
+            content = on_the_wire(message).below(received_field(message, settings.hostname))
             await _envelope(connection, message, settings, size=content.size)
             await connection.data()
             dot_is_out = True  # as good as: from here on the outcome has to be known

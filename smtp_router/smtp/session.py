@@ -13,7 +13,7 @@ from typing import Any, cast
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
-from smtp_router.core.message import Message
+from smtp_router.core.message import received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
@@ -307,7 +307,7 @@ class ClientSession(Link):
 
     async def _route(self, submit: Submit) -> Answer:
         conversation = self._conversation
-        message = Message.received(
+        message = received(
             submit.content,
             id=self._site.new_id(),
             user=conversation.user or "",

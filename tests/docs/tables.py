@@ -34,17 +34,13 @@ from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
 from smtp_router.smtp.connection import AttemptEnded
-from smtp_router.smtp.conversation import (
-    MAX_FAILED_LOGINS,
-    MAX_RECEIVED_FIELDS,
-    MAX_UNKNOWN_COMMANDS,
-    Conversation,
-)
+from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT, Guard
 from smtp_router.smtp.parameters import mail_parameters
 from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
 from smtp_router.smtp.steps import Answer, Receive
+from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, verdict
 from smtp_router.smtp.wire import Mark
 from tests.support import VirtualClock, config_text, make_attempt, make_message

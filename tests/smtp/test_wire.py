@@ -27,10 +27,7 @@ def make_body(max_octets: int, *, stuffed: bool = True) -> Body:
 def content_of(body: Body) -> Cut:
     if body.is_too_big:
         return TOO_BIG
-    content = body.content
-    return (
-        Stuffed((b"".join(content.pieces),), content.size) if isinstance(content, Stuffed) else content
-    )
+    return Stuffed((b"".join(body.content.pieces),), body.content.size)
 
 
 def cut(pieces: Iterable[bytes], max_octets: int = ROOMY) -> tuple[list[Cut], bytes]:
@@ -85,16 +82,26 @@ def whole(data: bytes, max_octets: int = ROOMY) -> tuple[list[Cut], bytes]:
             if len(data) < length:
                 return events, b"in content"
             content, data = data[:length], data[length:]
-            taken = content if length <= max_octets else TOO_BIG
-            events.append(taken if chunk[1] == b"BDAT" else Mark.CHUNK)
+            events.append(written(content, max_octets) if chunk[1] == b"BDAT" else Mark.CHUNK)
 
 
 def strictly_stuffed(content: bytes, max_octets: int = ROOMY) -> Cut:
     """Line by line: a dot at the start goes (RFC 5321 4.5.2), and it is doubled where one is left."""
     lines = [line.removeprefix(b".") for line in content.split(b"\r\n")]
     size = sum(map(len, lines)) + 2 * (len(lines) - 1)  # RFC 1870 3
-    wire = b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
-    return Stuffed((wire,), size) if size <= max_octets else TOO_BIG
+    return Stuffed((doubled(lines),), size) if size <= max_octets else TOO_BIG
+
+
+def written(content: bytes, max_octets: int) -> Cut:
+    """What comes counted comes as it was written; it gets a line end if it has none."""
+    if len(content) > max_octets:
+        return TOO_BIG
+    ended = content if not content or content.endswith(b"\r\n") else content + b"\r\n"
+    return Stuffed((doubled(ended.split(b"\r\n")),), len(ended))
+
+
+def doubled(lines: list[bytes]) -> bytes:
+    return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
 
 
 def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
