@@ -8,7 +8,6 @@ which a busy machine's other processes count, too, and in CPU time, in which the
 longest of all repetitions, and the router's CPU time.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import report
 from bench.asked import Figures
 from bench.clients import Client, allow_files
 from bench.contestants import Edge
@@ -118,21 +118,19 @@ def _worst(runs: Sequence[Held]) -> Held:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--megabytes", type=float, default=30)
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--repetitions", type=int, default=3)
     asked = parser.parse_args(arguments)
     allow_files()
     size = int(asked.megabytes * MEGABYTE)
-    print(f"{'by':18} {'content':14} {'held ms':>8} {'in CPU ms':>10} {'CPU ms in all':>14}")
-    for way, kind, held in measure(size, asked.connections, asked.repetitions):
-        print(
-            f"{way:18} {kind:14} {held.wall_ms:8.1f} {held.cpu_ms:10.1f} {held.total_cpu_ms:14.0f}",
-            flush=True,
-        )
+    rows = [
+        (way, kind, round(held.wall_ms, 1), round(held.cpu_ms, 1), round(held.total_cpu_ms))
+        for way, kind, held in measure(size, asked.connections, asked.repetitions)
+    ]
+    columns = ("by", "content", "held ms", "in CPU ms", "CPU ms in all")
+    report.show(columns, rows, markdown=asked.markdown)
     return 0
 
 
