@@ -7,18 +7,19 @@ are. Repetitions are interleaved, so that a noisy minute of the machine is every
 medians. The exit code is 1 if any message failed.
 """
 
-import argparse
+import dataclasses
 import json
 import platform
 import re
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-from bench import load, peers
+from bench import load, peers, report
 from bench.certificate import write_certificate
 from bench.contestants import ROOT, Contestant, Edge, Floor
 from bench.load import Load, Measured
@@ -105,68 +106,110 @@ def _folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def summary(results: Results) -> dict[str, dict[str, dict[str, float | str]]]:
-    """Medians by case and contestant, as they are written and printed."""
-    found: dict[str, dict[str, dict[str, float | str]]] = {}
-    for case, rows in results.items():
-        base = statistics.median(run.cpu_ms for run in rows[Edge.name])
-        for name, runs in rows.items():
-            cpu_ms = statistics.median(run.cpu_ms for run in runs)
-            found.setdefault(case, {})[name] = {
-                "cpu_ms": round(cpu_ms, 4),
-                "cpu_ms_least": round(min(run.cpu_ms for run in runs), 4),
-                "cpu_ms_most": round(max(run.cpu_ms for run in runs), 4),
-                "of_router": round(cpu_ms / base, 2) if base else 0.0,
-                "per_s": round(statistics.median(run.per_s for run in runs)),
-                "p50_ms": round(statistics.median(run.told.p50_ms for run in runs), 2),
-                "p99_ms": round(statistics.median(run.told.p99_ms for run in runs), 2),
-                "failed": sum(run.told.failed for run in runs),
-                "error": next((run.told.first_error for run in runs if run.told.failed), ""),
-            }
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """All runs of one contestant in one case: medians, where nothing else is said.
+
+    Args:
+        cpu_ms: CPU milliseconds per message.
+        cpu_ms_least: in the best of the runs.
+        cpu_ms_most: in the worst.
+        of_router: CPU time as a share of the router's.
+        per_s: messages per second.
+        p50_ms: half of the messages took no longer.
+        p99_ms: 99 % took no longer.
+        failed: what went wrong in all the runs together.
+        error: in words, if anything did.
+    """
+
+    cpu_ms: float
+    cpu_ms_least: float
+    cpu_ms_most: float
+    of_router: float
+    per_s: int
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    error: str
 
 
-def show(table: dict[str, dict[str, dict[str, float | str]]]) -> None:
-    """Print the table."""
-    print(
-        f"{'case':16} {'who':12} {'cpu ms/msg':>10} {'(least … most)':>17} {'of router':>9} "
-        f"{'msg/s':>7} {'p50 ms':>8} {'p99 ms':>8} {'failed':>6}"
+def summarize(runs: Sequence[Measured], router: Sequence[Measured]) -> Summary:
+    """What a contestant's runs amount to, beside the router's."""
+    cpu_ms = median(run.cpu_ms for run in runs)
+    return Summary(
+        cpu_ms=round(cpu_ms, 4),
+        cpu_ms_least=round(min(run.cpu_ms for run in runs), 4),
+        cpu_ms_most=round(max(run.cpu_ms for run in runs), 4),
+        of_router=round(cpu_ms / max(median(run.cpu_ms for run in router), 1e-9), 2),
+        per_s=round(median(run.per_s for run in runs)),
+        p50_ms=round(median(run.told.p50_ms for run in runs), 2),
+        p99_ms=round(median(run.told.p99_ms for run in runs), 2),
+        failed=sum(run.told.failed for run in runs),
+        error=next((run.told.first_error for run in runs if run.told.failed), ""),
     )
-    for case, rows in table.items():
-        for name, row in rows.items():
-            spread = f"({row['cpu_ms_least']:.4f} … {row['cpu_ms_most']:.4f})"
-            print(
-                f"{case:16} {name:12} {row['cpu_ms']:10.4f} {spread:>17} {row['of_router']:8.2f}x "
-                f"{row['per_s']:7.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['failed']:6}"
-                f"  {row['error']}".rstrip()
-            )
+
+
+def show(table: dict[str, dict[str, Summary]], *, markdown: bool) -> None:
+    """Print the table: in Markdown the CPU time only, with a column for each contestant."""
+    if markdown:
+        names = list(dict.fromkeys(name for rows in table.values() for name in rows))
+        cells = [
+            [f"`{case}`", *(rows[name].cpu_ms if name in rows else "" for name in names)]
+            for case, rows in table.items()
+        ]
+        report.show(["case", *names], cells, markdown=True)
+        return
+    lines = [
+        [case, name, *dataclasses.astuple(row)]
+        for case, rows in table.items()
+        for name, row in rows.items()
+    ]
+    columns = (
+        "cpu ms/msg",
+        "least",
+        "most",
+        "of router",
+        "msg/s",
+        "p50 ms",
+        "p99 ms",
+        "failed",
+        "error",
+    )
+    report.show(("case", "who", *columns), lines, markdown=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; 1 if any message failed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--beside", default=",".join((*FLOORS, *PEERS)), help="'' for nobody")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="per run")
     parser.add_argument("--json", type=Path, nargs="?", const=RESULTS, help=f"write it, too; {RESULTS}")
     asked = parser.parse_args(arguments)
-    table = summary(
-        measure(
-            asked.cases.split(","),
-            asked.beside.split(","),
-            repetitions=asked.repetitions,
-            seconds=asked.seconds,
-        )
+    results = measure(
+        asked.cases.split(","),
+        asked.beside.split(","),
+        repetitions=asked.repetitions,
+        seconds=asked.seconds,
     )
-    show(table)
+    table = {
+        case: {name: summarize(runs, rows[Edge.name]) for name, runs in rows.items()}
+        for case, rows in results.items()
+    }
+    show(table, markdown=asked.markdown)
     if asked.json:
         asked.json.parent.mkdir(exist_ok=True)
-        entry = {"machine": platform.platform(), "python": platform.python_version(), "cases": table}
-        asked.json.write_text(json.dumps(entry, indent=1) + "\n")
-    return 1 if any(row["failed"] for rows in table.values() for row in rows.values()) else 0
+        asked.json.write_text(json.dumps(_entry(table), indent=1) + "\n")
+    return 1 if any(row.failed for rows in table.values() for row in rows.values()) else 0
+
+
+def _entry(table: dict[str, dict[str, Summary]]) -> dict[str, object]:
+    cases = {
+        case: {name: dataclasses.asdict(row) for name, row in rows.items()}
+        for case, rows in table.items()
+    }
+    return {"machine": platform.platform(), "python": platform.python_version(), "cases": cases}
 
 
 if __name__ == "__main__":

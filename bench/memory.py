@@ -8,7 +8,6 @@ first of them, and, in a second process that is told to count, what Python has a
 keeps is in the RAM's figure only; the kernel's socket buffers are in neither.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import report
 from bench.certificate import write_certificate
 from bench.clients import Client, allow_files
 from bench.contestants import Edge
@@ -42,6 +42,11 @@ class Cost:
     after: str
     resident_bytes: float
     traced_bytes: float
+
+    @property
+    def kib(self) -> tuple[float, float]:
+        """Both in KiB."""
+        return round(self.resident_bytes / 1024, 1), round(self.traced_bytes / 1024, 1)
 
 
 def measure(connections: int, *, tls: bool) -> list[Cost]:
@@ -83,25 +88,23 @@ def _points(port: int, connections: int, *, tls: bool) -> Iterator[str]:
             yield name
         for client in clients:
             client.leave()
-    yield "the end"
+    yield "it is closed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--connections", default="2000,5000")
     asked = parser.parse_args(arguments)
     allow_files()
-    print(f"{'connections':>11}  {'':5} {'after':12} {'KiB in RAM each':>16} {'KiB allocated':>14}")
-    for connections in map(int, asked.connections.split(",")):
-        for tls in (False, True):
-            for cost in measure(connections, tls=tls):
-                print(
-                    f"{connections:11}  {'TLS' if tls else 'clear':5} {cost.after:12} "
-                    f"{cost.resident_bytes / 1024:16.2f} {cost.traced_bytes / 1024:14.2f}"
-                )
+    rows = [
+        (connections, "TLS" if tls else "clear", cost.after, *cost.kib)
+        for connections in map(int, asked.connections.split(","))
+        for tls in (False, True)
+        for cost in measure(connections, tls=tls)
+    ]
+    columns = ("connections", "", "after", "KiB in RAM", "KiB allocated")
+    report.show(columns, rows, markdown=asked.markdown)
     return 0
 
 

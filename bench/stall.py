@@ -1,20 +1,23 @@
-"""How long big messages hold the event loop, and with it everybody else.
+"""How long big messages, and clients in great numbers, hold the event loop and with it everybody else.
 
-    python -m bench.stall [--megabytes 30] [--repetitions 3]
+    python -m bench.stall [--megabytes 30] [--connections 5000] [--repetitions 3]
 
-One client sends a message as fast as it can. A ticker in the router's own event loop notes the longest
-time between two turns: by the wall's clock, in which a busy machine's other processes count, too, and in
-CPU time, in which they do not. Shown is the longest of all repetitions, and the router's CPU time.
+One client sends a message as fast as it can; then clients log in, one after the other, and stay. A
+ticker in the router's own event loop notes the longest time between two turns: by the wall's clock, in
+which a busy machine's other processes count, too, and in CPU time, in which they do not. Shown is the
+longest of all repetitions, and the router's CPU time.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clients import Client
+from bench import report
+from bench.asked import Figures
+from bench.clients import Client, allow_files
 from bench.contestants import Edge
 
 MEGABYTE = 1_000_000
@@ -31,12 +34,12 @@ HEAD = b"Subject: A bench\r\n\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What one message did.
+    """What one message did, or one crowd.
 
     Args:
         wall_ms: the longest time between two turns of the loop.
         cpu_ms: the same in CPU time.
-        total_cpu_ms: CPU time for the whole message.
+        total_cpu_ms: CPU time for all of it.
     """
 
     wall_ms: float
@@ -66,32 +69,38 @@ def by_chunks(client: Client, content: bytes) -> None:
 WAYS = {"DATA": by_data, "BDAT": by_one_chunk, "BDAT, 1 MiB each": by_chunks}
 
 
-def measure(size: int, repetitions: int) -> Iterator[tuple[str, str, Held]]:
-    """Every way with every content: the worst of all repetitions."""
+def measure(size: int, connections: int, repetitions: int) -> Iterator[tuple[str, str, Held]]:
+    """Every way with every content, and the crowd: the worst of all repetitions."""
     with tempfile.TemporaryDirectory(prefix="bench-stall-") as name, Edge(Path(name), "--watch") as edge:
         for way, send in WAYS.items():
             for kind, make in CONTENTS.items():
                 content = HEAD + make(size - len(HEAD))
-                runs = [_one(edge, send, content) for _ in range(repetitions)]
-                yield (
-                    way,
-                    kind,
-                    Held(
-                        wall_ms=max(run.wall_ms for run in runs),
-                        cpu_ms=max(run.cpu_ms for run in runs),
-                        total_cpu_ms=max(run.total_cpu_ms for run in runs),
-                    ),
-                )
+                yield way, kind, _worst([_message(edge, send, content) for _ in range(repetitions)])
+        worst = _worst([_connections(edge, connections) for _ in range(repetitions)])
+        yield "connecting", f"{connections} clients", worst
 
 
-def _one(edge: Edge, send: Callable[[Client, bytes], None], content: bytes) -> Held:
+def _message(edge: Edge, send: Callable[[Client, bytes], None], content: bytes) -> Held:
     with Client(edge.port) as client:
         client.greet()
         client.log_in()
         client.envelope()
         before = edge.figures()
         send(client, content)
-        after = edge.figures()
+        return _between(before, edge.figures())
+
+
+def _connections(edge: Edge, connections: int) -> Held:
+    before = edge.figures()
+    with ExitStack() as stack:
+        for _ in range(connections):
+            client = stack.enter_context(Client(edge.port))
+            client.greet()
+            client.log_in()
+        return _between(before, edge.figures())
+
+
+def _between(before: Figures, after: Figures) -> Held:
     return Held(
         wall_ms=after.held_s * 1000,
         cpu_ms=after.held_cpu_s * 1000,
@@ -99,20 +108,29 @@ def _one(edge: Edge, send: Callable[[Client, bytes], None], content: bytes) -> H
     )
 
 
+def _worst(runs: Sequence[Held]) -> Held:
+    return Held(
+        wall_ms=max(run.wall_ms for run in runs),
+        cpu_ms=max(run.cpu_ms for run in runs),
+        total_cpu_ms=max(run.total_cpu_ms for run in runs),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--megabytes", type=float, default=30)
+    parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--repetitions", type=int, default=3)
     asked = parser.parse_args(arguments)
-    print(f"{'by':18} {'content':14} {'held ms':>8} {'in CPU ms':>10} {'CPU ms in all':>14}")
-    for way, kind, held in measure(int(asked.megabytes * MEGABYTE), asked.repetitions):
-        print(
-            f"{way:18} {kind:14} {held.wall_ms:8.1f} {held.cpu_ms:10.1f} {held.total_cpu_ms:14.0f}",
-            flush=True,
-        )
+    allow_files()
+    size = int(asked.megabytes * MEGABYTE)
+    rows = [
+        (way, kind, round(held.wall_ms, 1), round(held.cpu_ms, 1), round(held.total_cpu_ms))
+        for way, kind, held in measure(size, asked.connections, asked.repetitions)
+    ]
+    columns = ("by", "content", "held ms", "in CPU ms", "CPU ms in all")
+    report.show(columns, rows, markdown=asked.markdown)
     return 0
 
 

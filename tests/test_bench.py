@@ -67,9 +67,9 @@ def test_the_bench_of_memory_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[1] for line in lines[1:]] == ["clear"] * 5 + ["TLS"] * 5
 
 
-def test_the_bench_of_big_messages_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert stall.main(("--megabytes", "0.1", "--repetitions", "1")) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(stall.WAYS) * len(stall.CONTENTS)
+def test_the_bench_of_what_holds_the_loop_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stall.main(("--megabytes", "0.1", "--connections", "3", "--repetitions", "1")) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(stall.WAYS) * len(stall.CONTENTS)
 
 
 async def test_a_held_loop_is_seen() -> None:
