@@ -113,21 +113,28 @@ class Server:
         return Figures(**json.loads(line))
 
 
+ROUTER = "smtp-router"
+
+
 class Edge(Server):
     """The router with a null sender."""
 
-    name = "smtp-router"
-
     def __init__(
-        self, folder: Path, *options: str, listen: Sequence[object] = ({"addr": "127.0.0.1:0"},)
+        self,
+        folder: Path,
+        *options: str,
+        name: str = ROUTER,
+        listen: Sequence[object] = ({"addr": "127.0.0.1:0"},),
     ) -> None:
         """Write the configuration, without a limit that a bench could run into.
 
         Args:
             folder: for the configuration and the log.
             options: of `bench.edge_process`.
+            name: for the table.
             listen: the listeners.
         """
+        self.name = name
         downstreams = [{"addr": f"127.0.0.1:{port}"} for port in (2501, 2502)]
         user = {"email": USER, "password": PASSWORD, "algorithm": "round_robin"}
         configuration = {

@@ -1,4 +1,4 @@
-"""What a message costs at the edge alone: the router with a null sender, beside HAProxy and Postfix.
+"""What a message costs at the edge, alone and with routing to a null sender, beside HAProxy and Postfix.
 
     python -m bench.edge [--cases 1k-c20-keep,…] [--repetitions 5] [--seconds 2] [--json [FILE]]
 
@@ -21,7 +21,7 @@ from statistics import median
 
 from bench import load, peers, report
 from bench.certificate import write_certificate
-from bench.contestants import ROOT, Contestant, Edge, Floor
+from bench.contestants import ROOT, ROUTER, Contestant, Edge, Floor
 from bench.load import Load, Measured
 
 CASES = (
@@ -65,6 +65,8 @@ def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, sec
         folder.chmod(0o755)  # the peers' own users have to reach theirs
         program = load.build("load", folder)
         clear: list[Contestant] = [stack.enter_context(Edge(_folder(folder, "edge")))]
+        alone = Edge(_folder(folder, "alone"), "--edge-alone", name="edge alone")
+        clear.append(stack.enter_context(alone))
         clear += _others(names, folder, stack)
         encrypted: list[Contestant] = []
         if any(each.tls for each in loads.values()):
@@ -194,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds=asked.seconds,
     )
     table = {
-        case: {name: summarize(runs, rows[Edge.name]) for name, runs in rows.items()}
+        case: {name: summarize(runs, rows[ROUTER]) for name, runs in rows.items()}
         for case, rows in results.items()
     }
     show(table, markdown=asked.markdown)

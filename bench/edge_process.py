@@ -1,6 +1,6 @@
 """The router that is measured, as a process of its own: the real service with nobody behind it.
 
-    python -m bench.edge_process CONFIG [--watch] [--trace]
+    python -m bench.edge_process CONFIG [--edge-alone] [--watch] [--trace]
 
 The log goes to stderr, as that of `smtp-router serve` does, and the event loop is the same.
 """
@@ -23,13 +23,15 @@ from smtp_router.core.reply import Reply
 from smtp_router.routing.journal import Journal
 from smtp_router.service import Service
 
+TAKEN = Reply(code=250, enhanced="2.0.0", text="Taken")
+
 
 class NullSender:
     """Takes every message at once."""
 
     def __init__(self) -> None:
         """What became of each is the same."""
-        self._outcome = Delivered(reply=Reply(code=250, enhanced="2.0.0", text="Taken"))
+        self._outcome = Delivered(reply=TAKEN)
 
     async def send(
         self,
@@ -45,11 +47,22 @@ class NullSender:
         return self._outcome
 
 
-async def _serve(config: Path, journal: Journal, *, watched: bool) -> None:
-    service = Service(load(config), sender=NullSender(), journal=journal)
+class EdgeAlone(Service):
+    """Answers right behind the edge: nothing is routed, and nothing logged about the message."""
+
+    async def route(self, message: Message) -> Reply:
+        """Take it."""
+        del message
+        return TAKEN
+
+
+async def _serve(config: Path, journal: Journal, *, watched: bool, routed: bool) -> None:
+    kind = Service if routed else EdgeAlone
+    service = kind(load(config), sender=NullSender(), journal=journal)
     await service.start()
     gc.collect()  # as `serve` does it
     gc.freeze()
+    gc.set_threshold(10_000)
     watch = Watch(asyncio.get_running_loop()) if watched else None
     ports = [address.port for address in service.addresses if isinstance(address, HostPort)]
     answer_on_stdin(ports, service.stop, watch)
@@ -63,12 +76,17 @@ def main() -> None:
     )
     parser.add_argument("config", type=Path)
     parser.add_argument("--watch", action="store_true", help="time how long the event loop is held")
+    parser.add_argument("--edge-alone", action="store_true", help="route nothing")
     parser.add_argument("--trace", action="store_true", help="count what Python allocates (slow)")
     arguments = parser.parse_args()
     if arguments.trace:
         tracemalloc.start()
     journal = logs.configure("text", "info")
-    run(lambda: _serve(arguments.config, journal, watched=arguments.watch))
+    run(
+        lambda: _serve(
+            arguments.config, journal, watched=arguments.watch, routed=not arguments.edge_alone
+        )
+    )
 
 
 if __name__ == "__main__":

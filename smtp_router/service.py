@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import resource
 import secrets
 import time
@@ -69,6 +70,7 @@ class Service:
         self._router = Router(self._epochs, sender or self._sender, clock, journal)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
+        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
         self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -199,6 +201,10 @@ class Service:
         route = self._epochs.current.routes.get(user)
         return route.user.max_connections if route else None
 
+    def knows(self, login: str, password: str) -> bool:
+        """Whether it is remembered that this login has this password."""
+        return self._logins.knows(self._epochs.current, login, password)
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""
         return await self._logins.check(self._epochs.current, login, password)
@@ -218,7 +224,7 @@ class Service:
 
     def new_id(self) -> str:
         """20 characters that no other message has."""
-        return secrets.token_bytes(10).hex()
+        return f"{self._ids.getrandbits(80):020x}"
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""

@@ -30,6 +30,10 @@ class OpenSite:
         del user
         return None
 
+    def knows(self, login: str, password: str) -> bool:
+        del login, password
+        return False
+
     async def authenticate(self, login: str, password: str) -> bool:
         del login, password
         return True

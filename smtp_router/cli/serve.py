@@ -47,4 +47,5 @@ async def _serve(loaded: Loaded, journal: Journal) -> None:
     # What is there now stays: each pass of the garbage collector over it would hold the mail up.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
     await service.run()

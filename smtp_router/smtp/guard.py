@@ -100,6 +100,10 @@ class Guard:
 
     # Passwords
 
+    def has_failed(self, address: str) -> bool:
+        """Whether there was a failed login from there, of late."""
+        return bool(self._failures.get(_network(address)))
+
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""
         failures = self._recent(address)

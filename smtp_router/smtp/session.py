@@ -132,10 +132,9 @@ class ClientSession(Link):
 
     def abort(self) -> None:
         """Close now, whatever is under way."""
+        self._cancel_task()
         if self._work is not None:
-            self._cancelled = True
-            self._work.cancel()
-            self._work.cancel()
+            self.loop.call_soon(self._work.cancel)
         if self.transport is not None:
             self.transport.abort()
 
@@ -169,7 +168,8 @@ class ClientSession(Link):
         """Once: a second cancellation would end a delivery whose final dot is out."""
         if self._work is not None and not self._cancelled:
             self._cancelled = True
-            self._work.cancel()
+            # Not before its first step, which is on its way: what has not begun cannot clean up.
+            self.loop.call_soon(self._work.cancel)
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
@@ -247,7 +247,7 @@ class ClientSession(Link):
             self._hold(step.content.size)
             return self._start(self._route(step))
         if isinstance(step, LogIn):
-            return self._start(self._log_in(step.mechanism, step.initial))
+            return self._log_in_at_once(step) or self._start(self._log_in(step))
         if isinstance(step, Receive):
             self._patience.begin_upload(self.loop.time())
             self._wire.start_chunk(step.octets, step.body)
@@ -362,22 +362,32 @@ class ClientSession(Link):
 
     # Logging in
 
-    async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
+    def _log_in_at_once(self, step: LogIn) -> Answer | None:
+        """Let somebody in who is known well: the same as below, without a task."""
+        given = login.given_at_once(step.mechanism, step.initial)
+        if given is None or self._site.guard.has_failed(self._peer[0]) or not self._site.knows(*given):
+            return None
+        return self._logged_in(given[0])
+
+    def _logged_in(self, user: str) -> Answer:
+        if refusal := self._count_user(user):
+            return answer(refusal, close=True)
+        return self._conversation.logged_in(user)
+
+    async def _log_in(self, step: LogIn) -> Answer | None:
         guard, peer = self._site.guard, self._peer[0]
         if refusal := guard.login_begins(peer):
             return answer(refusal, close=True)
         result = await login.log_in(
-            mechanism,
-            initial,
+            step.mechanism,
+            step.initial,
             self._ask,
             check=self._site.authenticate,
             find_verifier=self._site.scram_verifier,
         )
         if isinstance(result, str):
             guard.login_succeeded(peer)
-            if refusal := self._count_user(result):
-                return answer(refusal, close=True)
-            return self._conversation.logged_in(result)
+            return self._logged_in(result)
         if result != login.FAILURE:  # a broken exchange, which says nothing about a password
             guard.login_succeeded(peer)
             return None if result is None else answer(result)

@@ -319,6 +319,9 @@ class _Site:
     def max_sessions(self, user: str) -> None:
         del user
 
+    def knows(self, login: str, password: str) -> bool:
+        raise NotImplementedError
+
     async def authenticate(self, login: str, password: str) -> bool:
         raise NotImplementedError
 
