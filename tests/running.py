@@ -261,26 +261,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-class Program:
-    """A command of ours as a process; all that it says is kept, line by line."""
+class Process:
+    """A command as a process; all that it says is kept, line by line."""
 
-    def __init__(
-        self,
-        *arguments: str,
-        cwd: Path,
-        env: Mapping[str, str] | None = None,
-        redirect: str = "",
-    ) -> None:
-        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
+    def __init__(self, *command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start it, in a session of its own: what signals it gets is up to the test."""
         self.lines: list[str] = []
         self._changed = threading.Condition()
-        program = [sys.executable, "-m", "smtp_router", *arguments]
-        if redirect:
-            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            program,
+        self.process = subprocess.Popen(  # noqa: S603 - commands of the tests
+            command,
             cwd=cwd,
-            env=environment(**(env or {})),
+            env=env,
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -360,6 +352,23 @@ class Program:
             with self._changed:
                 self.took(line.rstrip("\n"))
                 self._changed.notify_all()
+
+
+class Program(Process):
+    """A command of ours."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        redirect: str = "",
+    ) -> None:
+        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
+        program = [sys.executable, "-m", "smtp_router", *arguments]
+        if redirect:
+            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
+        super().__init__(*program, cwd=cwd, env=environment(**(env or {})))
 
 
 class Serve(_Running):
