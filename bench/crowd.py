@@ -1,6 +1,6 @@
 """What a crowd of idle and slow clients takes away from the busy ones.
 
-    python -m bench.crowd [--many 2000] [--some 200] [--repetitions 3] [--seconds 4]
+    python -m bench.crowd [--many 2000] [--some 200] [--repetitions 7] [--seconds 2]
 
 The busy ones are `load.c`'s: 20 clients on kept connections, 1 KB. They send alone, beside many idle
 and some slow connections, and beside many slow ones; half of the slow ones dawdle in commands, half in
@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--many", type=int, default=2000)
     parser.add_argument("--some", type=int, default=200)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="per run")
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per run")
     asked = parser.parse_args(arguments)
     crowds = {
         "nobody": Crowd(),

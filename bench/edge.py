@@ -11,6 +11,7 @@ import dataclasses
 import json
 import platform
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -215,4 +216,5 @@ def _entry(table: dict[str, dict[str, Summary]]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: leave nobody behind
     sys.exit(main())
