@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -119,6 +119,23 @@ class _Handler(logging.Handler):
         self._log.add(entry)
 
 
+@contextmanager
+def held(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Keep an event loop in another thread from doing anything."""
+    holding, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        holding.set()
+        go_on.wait(WAIT_S)
+
+    loop.call_soon_threadsafe(hold)
+    assert holding.wait(WAIT_S)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
 class _Running:
     """What both kinds of router have in common: a configuration file, a port, clients."""
 
@@ -211,21 +228,9 @@ class Router(_Running):
         """What SIGHUP does."""
         self._loop.call_soon_threadsafe(self._service.reload)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Keep the router from doing anything: when it goes on, all that clients did has come."""
-        holding, go_on = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            holding.set()
-            go_on.wait(WAIT_S)
-
-        self._loop.call_soon_threadsafe(hold)
-        assert holding.wait(WAIT_S)
-        try:
-            yield
-        finally:
-            go_on.set()
+        return held(self._loop)
 
     def ended(self, seconds: float = 2 * WAIT_S) -> None:
         """Wait until the router has stopped; raises what ended it."""

@@ -62,9 +62,10 @@ class Register(Generic[Session]):
         self._timer = self._loop.call_later(min(self._idle_s() / TICKS, MAX_TICK_S), self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
+        if not self._sessions:
+            return
+        self._wait()  # first: whatever happens below, time goes on
         now = self._loop.time()
         for session in self:
             session.check(now)
-        self._timer = None
-        if self._sessions:
-            self._wait()

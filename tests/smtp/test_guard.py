@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.config.settings import Settings
+from smtp_router.core.reply import Reply
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, RESERVED_FILES, Guard
 from tests.support import VirtualClock
 
@@ -130,6 +131,18 @@ def test_connections_are_limited_in_total_and_per_address(
     assert refusals == taken * [None] + (len(addresses) - taken) * [BUSY]
 
 
+@pytest.mark.parametrize(
+    ("descriptor", "reply"), [(0, None), (967, None), (968, BUSY), (999, BUSY), (5000, BUSY)]
+)
+def test_whoever_gets_one_of_the_last_descriptors_hears_why_it_cannot_stay(
+    descriptor: int, reply: Reply | None
+) -> None:
+    """The lowest free one is given, so it tells how many are in use, by whatever."""
+    guard = make_guard(max_files=1000)
+    assert guard.connected(ATTACKER, descriptor) == reply
+    assert guard.connected(OTHER, FILE) is None
+
+
 def test_there_is_room_left_for_others() -> None:
     guard = make_guard(max_connections=100, max_connections_per_address=100)
     for _ in range(90):
@@ -148,6 +161,20 @@ def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
     for _ in range(4):
         guard.logged_out("a")
     assert guard.logged_in("a", 1) is None
+
+
+# Content
+
+
+def test_content_in_memory_has_a_bound() -> None:
+    guard = make_guard(max_memory_bytes=1000)
+    guard.hold(600)
+    guard.hold(400)
+    assert not guard.is_full()
+    guard.hold(1)
+    assert guard.is_full()
+    guard.hold(-601)
+    assert not guard.is_full()
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
