@@ -18,6 +18,7 @@ from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
+from smtp_router.hooks.watch import LoopWatch
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
@@ -106,11 +107,16 @@ class Service:
         Files are looked at for changes meanwhile. Running transactions may finish within `drain_s`;
         idle sessions hear `421 4.3.2`.
         """
-        async with asyncio.TaskGroup() as tasks:
-            polling = tasks.create_task(self._poll())
-            await self._stopping.wait()
-            polling.cancel()
-        await self._drain()
+        watch = LoopWatch()
+        watch.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                polling = tasks.create_task(self._poll())
+                await self._stopping.wait()
+                polling.cancel()
+            await self._drain()
+        finally:
+            watch.stop()
 
     def stop(self) -> None:
         """Make `run` drain and return; a second time, cut off what is still running."""
