@@ -67,7 +67,7 @@ def test_the_public_names_are_these() -> None:
         ("Reply", "code enhanced text"),
         ("Attempt", "downstream outcome seconds"),
         ("Delivered", "stage reply reason"),
-        ("Deferred", "stage reply reason incapable"),
+        ("Deferred", "stage reply reason incapable rest_s neutral"),
         ("Rejected", "stage reply reason"),
         ("InDoubt", "stage reply reason"),
     ],

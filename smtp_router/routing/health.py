@@ -32,7 +32,7 @@ class Figures:
             case Delivered():
                 self.delivered += 1
                 self.consecutive_failures = 0
-            case Rejected() | Deferred(incapable=True):
+            case Rejected() | Deferred(incapable=True) | Deferred(neutral=True):
                 pass
             case _:
                 self.failed += 1

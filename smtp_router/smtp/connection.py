@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import cast
 
 import aiosmtplib
@@ -115,7 +116,7 @@ class Connection:
             self._check_in_step()
         except aiosmtplib.SMTPResponseException as error:
             text = self._without_password(str(error.message))
-            outcome = verdict(stage, error.code, text)
+            outcome = self._verdict(stage, error.code, text)
             self.in_sync = error.code > 0 and self._client.is_connected
             reason = printable(f"unexpected reply: {error.code} {text}")
             raise AttemptEnded(outcome or Deferred(stage=stage, reason=reason)) from error
@@ -141,7 +142,7 @@ class Connection:
         async with self.stage(stage, seconds):
             code, text = await self._client.execute_command(*words)
         self.in_sync = self._client.is_connected
-        return verdict(stage, code, text)
+        return self._verdict(stage, code, text)
 
     def offers(self, extension: str) -> bool:
         """Whether the downstream's EHLO offers this extension."""
@@ -195,7 +196,7 @@ class Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             why = _why(error)
         else:
-            outcome = verdict(Stage.FINAL, code, text)
+            outcome = self._verdict(Stage.FINAL, code, text)
             if outcome is not None and (out or isinstance(outcome, Deferred | Rejected)):
                 self.in_sync = out and self._client.is_connected and outcome.reply is not None
                 return outcome
@@ -219,6 +220,10 @@ class Connection:
     def abort(self) -> None:
         """Close at once; what is not sent yet is not sent any more."""
         self._client.close()
+
+    def _verdict(self, stage: Stage, code: int, text: str) -> Outcome | None:
+        """What a reply of this downstream means."""
+        return verdict(stage, code, text, self._downstream.rules, datetime.now(UTC))
 
     async def _connect(self, contexts: ClientContexts) -> None:
         async with self.stage(Stage.CONNECT, self._timeouts.connect_s):

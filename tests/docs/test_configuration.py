@@ -13,6 +13,9 @@ from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
 from smtp_router.config.load import ALIASES
+from smtp_router.config.patterns import MAX_CHARS, MAX_REPEATS, Pattern
+from smtp_router.config.provider_use import ProviderUse
+from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
     Downstream,
@@ -34,11 +37,13 @@ MODELS: Mapping[type[BaseModel], str] = {
     Downstream: "users[].downstreams[]",
     Timeouts: "timeouts",
     PluginUse: "users[].algorithm and users[].plugins[]",
+    ProviderUse: "users[].downstreams[].provider",
+    ReplyRule: "users[].downstreams[].replies[]",
 }
 
 DEFAULTS_IN_WORDS = {
     "hostname": "this host's name",
-    "name": "the `addr`",
+    "name": "the `addr`, or else the `provider`",
     "tls_ca": "the system's",
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
@@ -60,6 +65,9 @@ TYPES: Mapping[object, str] = {
     Downstream: "downstream",
     PluginUse: "plugin",
     Timeouts: "timeouts",
+    ProviderUse: "provider",
+    ReplyRule: "reply rule",
+    Pattern: "regular expression",
 }
 
 
@@ -89,6 +97,11 @@ def test_the_bounds_of_a_configuration_file_are_in_the_reference() -> None:
     assert f"{tree.MAX_DEPTH} levels" in text
     assert f"{tree.MAX_VALUES:,} values" in text
     assert f"{references.MAX_FILE_BYTES // 2**10} KiB" in sections(PAGE)["References"].text
+
+
+def test_the_bounds_of_an_expression_are_in_the_reference() -> None:
+    assert f"{MAX_CHARS} characters at most" in text_of(PAGE)
+    assert f"come to {MAX_REPEATS} at most" in text_of(PAGE)
 
 
 def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from smtp_router import Health, Outcome
 from smtp_router.routing.health import Figures
 from tests.support import deferred, delivered, in_doubt, make_attempt, rejected, unreachable
@@ -27,6 +29,10 @@ def test_a_delivery_ends_a_row_of_failures() -> None:
 def test_a_refusal_of_the_message_says_nothing_of_the_downstream() -> None:
     assert after(rejected()) == Health()
     assert after(deferred(), rejected()).consecutive_failures == 1
+
+
+def test_a_quota_that_is_used_up_says_nothing_of_the_downstream() -> None:
+    assert after(replace(deferred(), neutral=True)) == Health()
 
 
 def test_attempts_under_way_are_counted_whatever_ends_them() -> None:
