@@ -53,14 +53,10 @@ class Counts(Guard):
         super().hold(octets)
         self._count(octets=octets)
 
-    def wait(self, *, sessions: int | None = None, octets: int | None = None) -> None:
-        """Wait until there are as many."""
-
-        def reached() -> bool:
-            return sessions in (None, self.sessions) and octets in (None, self.octets)
-
+    def wait(self, reached: Callable[[Self], bool]) -> None:
+        """Wait until this is so."""
         with self._changed:
-            done = self._changed.wait_for(reached, WAIT_S)
+            done = self._changed.wait_for(lambda: reached(self), WAIT_S)
             assert done, f"{self.sessions} sessions, {self.octets} octets"
 
     def _count(self, *, sessions: int = 0, octets: int = 0) -> None:
@@ -126,6 +122,10 @@ class Desk(OpenSite):
         """Keep it from doing anything: when it goes on, all that clients did has come."""
         return held(self.loop)
 
+    def drain(self) -> None:
+        """Begin to stop, as a router does."""
+        self.loop.call_soon_threadsafe(self._listener.stop)
+
     def _main(self) -> None:
         try:
             with asyncio.Runner(loop_factory=self._loop_factory) as runner:
@@ -135,7 +135,7 @@ class Desk(OpenSite):
             (self._ended if self._started.done() else self._started).set_exception(error)
 
     async def _listen(self) -> None:
-        listener = Listener(self, self.settings.listen[0])
+        listener = self._listener = Listener(self, self.settings.listen[0])
         address = await listener.start()
         assert isinstance(address, HostPort)
         self.port = address.port
