@@ -53,6 +53,10 @@ unit: $(DEV_READY) ## the tests, with coverage; for some of them: .venv/bin/pyte
 wheels: $(DEV_READY) ## build each distribution, install it in an empty environment, use it there
 	$(BIN)/python tools/check_wheels.py
 
+.PHONY: bench
+bench: $(DEV_READY) ## what the edge costs, beside HAProxy and Postfix where there are any; needs cc
+	$(BIN)/python -m bench.edge --repetitions 3
+
 .PHONY: lock
 lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
@@ -67,7 +71,7 @@ UV_COMPILE = $(BIN)/uv --quiet pip compile $(LOCK) --universal --python-version 
 clean: ## remove the environment and everything that tools leave behind
 	rm -rf $(VENV) .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
 		.ruff_cache build dist
-	find smtp_router plugins tests examples tools -name __pycache__ -prune -exec rm -rf {} +
+	find smtp_router plugins tests examples tools bench -name __pycache__ -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """The router as a whole: builds everything, listens, reloads, drains."""
 
 import asyncio
-import base64
 import logging
 import os
+import random
 import resource
 import secrets
 import time
@@ -18,8 +18,11 @@ from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
+from smtp_router.hooks.watch import LoopWatch
+from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
+from smtp_router.routing.ports import Sender
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.smtp.guard import Guard
@@ -32,8 +35,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 """How often files are looked at for changes."""
 WANTED_FILES = 65_536
-RESERVED_FILES = 32
-"""File descriptors for everything but connections."""
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -49,11 +50,15 @@ class MonotonicClock:
 class Service:
     """One running router."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(
+        self, loaded: Loaded, *, sender: Sender | None = None, journal: Journal | None = None
+    ) -> None:
         """Load all plugins; nothing listens yet.
 
         Args:
             loaded: the configuration.
+            sender: who hands messages on, in place of the SMTP client.
+            journal: where attempts and messages are written, in place of `logging`.
 
         Raises:
             ConfigError: a plugin or a certificate cannot be used.
@@ -63,10 +68,11 @@ class Service:
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
         clock = MonotonicClock()
-        self._router = Router(self._epochs, self._sender, clock)
+        self._router = Router(self._epochs, sender or self._sender, clock, journal)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._guard = Guard(lambda: self.settings, clock, max_open=_max_open())
+        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
+        self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -101,11 +107,16 @@ class Service:
         Files are looked at for changes meanwhile. Running transactions may finish within `drain_s`;
         idle sessions hear `421 4.3.2`.
         """
-        async with asyncio.TaskGroup() as tasks:
-            polling = tasks.create_task(self._poll())
-            await self._stopping.wait()
-            polling.cancel()
-        await self._drain()
+        watch = LoopWatch()
+        watch.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                polling = tasks.create_task(self._poll())
+                await self._stopping.wait()
+                polling.cancel()
+            await self._drain()
+        finally:
+            watch.stop()
 
     def stop(self) -> None:
         """Make `run` drain and return; a second time, cut off what is still running."""
@@ -196,6 +207,10 @@ class Service:
         route = self._epochs.current.routes.get(user)
         return route.user.max_connections if route else None
 
+    def knows(self, login: str, password: str) -> bool:
+        """Whether it is remembered that this login has this password."""
+        return self._logins.knows(self._epochs.current, login, password)
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""
         return await self._logins.check(self._epochs.current, login, password)
@@ -214,19 +229,19 @@ class Service:
         return await self._router.route(message)
 
     def new_id(self) -> str:
-        """16 characters that no other message has."""
-        return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+        """20 characters that no other message has."""
+        return f"{self._ids.getrandbits(80):020x}"
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
         return datetime.now(UTC)
 
 
-def _max_open() -> int:
-    """How many clients there are file descriptors for, one more each for a downstream."""
+def _max_files() -> int:
+    """How many file descriptors this process may have open; as many as it can get."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED_FILES), hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max((soft - RESERVED_FILES) // 2, 1)
+    return soft

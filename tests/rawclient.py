@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import select
 import socket
 import ssl
 import struct
@@ -67,6 +68,19 @@ class RawClient:
     def send(self, data: bytes) -> None:
         """Send exactly these bytes."""
         self.sock.sendall(data)
+
+    def fill(self, data: bytes) -> int:
+        """Send this over and over until nobody takes more of it; how often that was."""
+        whole = data * (65_536 // len(data))
+        sent, limit = 0, 2**26
+        self.sock.setblocking(False)  # noqa: FBT003 - not ours to name
+        try:
+            while sent < limit and select.select([], [self.sock], [], 0.3)[1]:
+                sent += self.sock.send(whole[sent % len(data) :])
+        finally:
+            self.sock.settimeout(10)
+        assert sent < limit, "it would take everything"
+        return sent // len(data)
 
     def reply(self) -> RawReply:
         """Read one reply; EOFError if the connection ends before it."""

@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -118,6 +119,23 @@ class _Handler(logging.Handler):
         self._log.add(entry)
 
 
+@contextmanager
+def held(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Keep an event loop in another thread from doing anything."""
+    holding, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        holding.set()
+        go_on.wait(WAIT_S)
+
+    loop.call_soon_threadsafe(hold)
+    assert holding.wait(WAIT_S)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
 class _Running:
     """What both kinds of router have in common: a configuration file, a port, clients."""
 
@@ -210,6 +228,10 @@ class Router(_Running):
         """What SIGHUP does."""
         self._loop.call_soon_threadsafe(self._service.reload)
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the router from doing anything: when it goes on, all that clients did has come."""
+        return held(self._loop)
+
     def ended(self, seconds: float = 2 * WAIT_S) -> None:
         """Wait until the router has stopped; raises what ended it."""
         self._ended.result(seconds)
@@ -244,26 +266,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-class Program:
-    """A command of ours as a process; all that it says is kept, line by line."""
+class Process:
+    """A command as a process; all that it says is kept, line by line."""
 
-    def __init__(
-        self,
-        *arguments: str,
-        cwd: Path,
-        env: Mapping[str, str] | None = None,
-        redirect: str = "",
-    ) -> None:
-        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
+    def __init__(self, *command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start it, in a session of its own: what signals it gets is up to the test."""
         self.lines: list[str] = []
         self._changed = threading.Condition()
-        program = [sys.executable, "-m", "smtp_router", *arguments]
-        if redirect:
-            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            program,
+        self.process = subprocess.Popen(  # noqa: S603 - commands of the tests
+            command,
             cwd=cwd,
-            env=environment(**(env or {})),
+            env=env,
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -343,6 +357,23 @@ class Program:
             with self._changed:
                 self.took(line.rstrip("\n"))
                 self._changed.notify_all()
+
+
+class Program(Process):
+    """A command of ours."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        redirect: str = "",
+    ) -> None:
+        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
+        program = [sys.executable, "-m", "smtp_router", *arguments]
+        if redirect:
+            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
+        super().__init__(*program, cwd=cwd, env=environment(**(env or {})))
 
 
 class Serve(_Running):

@@ -67,7 +67,7 @@ class ExampleDownstream:
         self.name = name
         text = EXAMPLE_SETTINGS.format(name=name)
         self.settings: Settings = parse(text.encode(), Path("demo.yaml")).settings
-        self.guard = Guard(lambda: self.settings, MonotonicClock(), max_open=100)
+        self.guard = Guard(lambda: self.settings, MonotonicClock(), max_files=100)
         self.addr = HostPort(host="127.0.0.1", port=0)
         self._listener: Listener | None = None
         self._taken = 0
@@ -99,6 +99,11 @@ class ExampleDownstream:
     def max_sessions(self, user: str) -> None:
         """As many as they like."""
         del user
+
+    def knows(self, login: str, password: str) -> bool:
+        """Everybody is let in, by `authenticate`."""
+        del login, password
+        return False
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Everybody."""

@@ -1,6 +1,7 @@
 """`smtp-router serve`."""
 
 import asyncio
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from smtp_router.cli import logs
 from smtp_router.cli.common import config_option, fail, load_or_exit, run
 from smtp_router.config.load import Loaded
 from smtp_router.core.errors import ConfigError
+from smtp_router.routing.journal import Journal
 from smtp_router.service import Service
 
 
@@ -23,14 +25,14 @@ def serve(config: Path, log_format: str, log_level: str) -> None:
 
     SIGTERM and SIGINT drain it (a second one cuts off what still runs), SIGHUP reloads.
     """
-    logs.configure(log_format, log_level)
+    journal = logs.configure(log_format, log_level)
     loaded = load_or_exit(config)
-    run(lambda: _serve(loaded))
+    run(lambda: _serve(loaded, journal))
 
 
-async def _serve(loaded: Loaded) -> None:
+async def _serve(loaded: Loaded, journal: Journal) -> None:
     try:
-        service = Service(loaded)
+        service = Service(loaded, journal=journal)
     except ConfigError as error:
         fail(error)
     loop = asyncio.get_running_loop()
@@ -42,4 +44,8 @@ async def _serve(loaded: Loaded) -> None:
     except OSError as error:
         click.echo(f"cannot listen on {error.filename}: {error.strerror}", err=True)
         sys.exit(2)
+    # What is there now stays: each pass of the garbage collector over it would hold the mail up.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
     await service.run()

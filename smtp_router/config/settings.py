@@ -282,6 +282,12 @@ class Settings(_Model):
         default=600, description="How long a failed login counts against its address."
     )
     max_transactions: Count = Field(default=1000, description="Messages per session.")
+    max_memory_bytes: Count = Field(
+        default=1024 * 1024 * 1024, description="Content of messages under way, in all, in bytes."
+    )
+    min_upload_bytes_per_s: Count = Field(
+        default=256, description="How fast content has to come, on average."
+    )
     bare_newlines: Literal["reject", "accept"] = Field(
         default="reject",
         description="What to do with content that has a bare CR, a bare LF or a NUL: a laxer next hop "

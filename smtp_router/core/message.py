@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from smtp_router.core.content import Stuffed, head_of, stuff, unstuff
 from smtp_router.core.headers import Headers, format_field
 
 Parameters = Mapping[str, str | None]
@@ -62,7 +63,9 @@ class Message:
         rcpt_tos: the recipients without brackets, as the client gave them.
         mail_parameters: of MAIL.
         rcpt_parameters: of each RCPT, in the order of `rcpt_tos`; empty when there are none.
-        content: header and body as received: exact octets, CRLF, dots un-stuffed.
+        content: header and body as received: exact octets, CRLF, dots un-stuffed. Made from what came
+            over the wire when it is first read; a message that nobody reads or changes is passed on in
+            the form it came in.
 
     Source: RFC 5321 2.3.1, 4.1.2.
     """
@@ -77,17 +80,37 @@ class Message:
     mail_parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS, hash=False)
     rcpt_parameters: tuple[Parameters, ...] = field(default=(), hash=False)
     _headers: Headers | None = field(default=None, init=False, repr=False, compare=False)
+    _stuffed: Stuffed | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep content that came over the wire as it is, until somebody reads it."""
+        given: object = self.content
+        if isinstance(given, Stuffed):
+            object.__setattr__(self, "_stuffed", given)
+            object.__delattr__(self, "content")
+
+    if not TYPE_CHECKING:  # a checker would take it for a promise that there is every attribute
+
+        def __getattr__(self, name: str) -> object:
+            """The content, when it is first read: its slot is empty until then."""
+            if name != "content":
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message)
+            content = self._stuffed.content()
+            object.__setattr__(self, "content", content)
+            return content
 
     @property
     def size(self) -> int:
         """The content's size in octets."""
-        return len(self.content)
+        return self._stuffed.size if self._stuffed else len(self.content)
 
     @property
     def headers(self) -> Headers:
         """The content's header fields, parsed when they are first asked for."""
         if self._headers is None:
-            object.__setattr__(self, "_headers", Headers(self.content))
+            head = unstuff(head_of(self._stuffed.pieces)) if self._stuffed else self.content
+            object.__setattr__(self, "_headers", Headers(head))
         assert self._headers is not None
         return self._headers
 
@@ -97,7 +120,9 @@ class Message:
         Raises:
             ValueError: not a field name, or a control character in the value.
         """
-        return self.replace(content=format_field(name, value) + self.content)
+        field = format_field(name, value)
+        below = self._stuffed.below(field) if self._stuffed else field + self.content
+        return self.replace(content=below)
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - any field of the class
         """This message with some fields changed.
@@ -105,4 +130,16 @@ class Message:
         Raises:
             TypeError: there is no such field.
         """
+        if self._stuffed:
+            changes.setdefault("content", self._stuffed)
         return dataclasses.replace(self, **changes)
+
+
+def received(content: Stuffed, **fields: Any) -> Message:  # noqa: ANN401 - those of the class
+    """A message whose content came over the wire, and is kept as it came."""
+    return Message(content=content, **fields)  # type: ignore[arg-type]  # see __post_init__
+
+
+def on_the_wire(message: Message) -> Stuffed:
+    """A message's content as it goes over the wire: as it came, where nobody has changed it."""
+    return message._stuffed or stuff(message.content)  # noqa: SLF001 - its other half

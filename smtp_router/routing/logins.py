@@ -43,6 +43,13 @@ class Logins:
         self._verifiers: OrderedDict[bytes, Verifier] = OrderedDict()
         self._dummies = {kind: credentials.make(kind, "nobody has this one") for kind in Kind}
 
+    def knows(self, epoch: Epoch, login: str, password: str) -> bool:
+        """Whether it is remembered that this login has this password."""
+        route = epoch.routes.get(login)
+        if route is None:
+            return False
+        return self._is_remembered(self._digest(route.user.password.reveal(), login, password))
+
     async def check(self, epoch: Epoch, login: str, password: str) -> bool:
         """Whether this login has this password."""
         route = epoch.routes.get(login)

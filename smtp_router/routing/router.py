@@ -20,6 +20,7 @@ from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
 from smtp_router.routing.epoch import Epoch, Route
+from smtp_router.routing.journal import Journal, LoggingJournal
 from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.shield import to_the_end
 
@@ -44,11 +45,14 @@ class Epochs(Protocol):
 class Router:
     """Routes messages, each by the epoch it started with."""
 
-    def __init__(self, epochs: Epochs, sender: Sender, clock: Clock) -> None:
-        """Take what routing needs from outside."""
+    def __init__(
+        self, epochs: Epochs, sender: Sender, clock: Clock, journal: Journal | None = None
+    ) -> None:
+        """Take what routing needs from outside; without a journal, `logging` is one."""
         self._epochs = epochs
         self._sender = sender
         self._clock = clock
+        self._journal = journal or LoggingJournal()
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message, and say what the client hears.
@@ -127,25 +131,22 @@ class Router:
 
     def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
         outcome = attempt.outcome
-        level = logging.INFO if isinstance(outcome, Delivered) else logging.WARNING
-        log.log(
-            level,
+        self._journal.write(
+            logging.INFO if isinstance(outcome, Delivered) else logging.WARNING,
             "attempt",
-            extra={
-                "fields": {
-                    "id": message.id,
-                    "user": message.user,
-                    "mail_from": outgoing.mail_from,
-                    "recipients": len(outgoing.rcpt_tos),
-                    "bytes": outgoing.size,
-                    "downstream": attempt.downstream.name,
-                    "stage": outcome.stage,
-                    "outcome": outcome.kind,
-                    "code": outcome.reply.code if outcome.reply else None,
-                    "seconds": round(attempt.seconds, 4),
-                    "reply": str(outcome.reply) if outcome.reply else None,
-                    "reason": outcome.reason or None,
-                }
+            {
+                "id": message.id,
+                "user": message.user,
+                "mail_from": outgoing.mail_from,
+                "recipients": len(outgoing.rcpt_tos),
+                "bytes": outgoing.size,
+                "downstream": attempt.downstream.name,
+                "stage": outcome.stage,
+                "outcome": outcome.kind,
+                "code": outcome.reply.code if outcome.reply else None,
+                "seconds": round(attempt.seconds, 4),
+                "reply": str(outcome.reply) if outcome.reply else None,
+                "reason": outcome.reason or None,
             },
         )
 
@@ -153,23 +154,22 @@ class Router:
         self, message: Message, reply: Reply | None, attempts: list[Attempt], seconds: float
     ) -> None:
         last = attempts[-1] if attempts else None
-        log.info(
+        self._journal.write(
+            logging.INFO,
             "message",
-            extra={
-                "fields": {
-                    "id": message.id,
-                    "user": message.user,
-                    "mail_from": message.mail_from,
-                    "recipients": len(message.rcpt_tos),
-                    "bytes": message.size,
-                    "downstream": last.downstream.name if last else None,
-                    "stage": last.outcome.stage if last else None,
-                    "outcome": _final_word(reply, last),
-                    "code": reply.code if reply else None,
-                    "seconds": round(seconds, 4),
-                    "attempts": len(attempts),
-                    "reply": str(reply) if reply else None,
-                }
+            {
+                "id": message.id,
+                "user": message.user,
+                "mail_from": message.mail_from,
+                "recipients": len(message.rcpt_tos),
+                "bytes": message.size,
+                "downstream": last.downstream.name if last else None,
+                "stage": last.outcome.stage if last else None,
+                "outcome": _final_word(reply, last),
+                "code": reply.code if reply else None,
+                "seconds": round(seconds, 4),
+                "attempts": len(attempts),
+                "reply": str(reply) if reply else None,
             },
         )
 

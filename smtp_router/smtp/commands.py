@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from smtp_router.core.address import AddressError, check_path, split_path
 from smtp_router.core.message import NO_PARAMETERS, Parameters
@@ -30,7 +31,6 @@ from smtp_router.core.reply import Reply
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CHUNK = re.compile(rb"([0-9]{1,19})(?: +(LAST))?", re.IGNORECASE)
-_VERB = re.compile(rb"[A-Za-z0-9]+")
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
 Forms = Mapping[str, re.Pattern[str] | None]
@@ -55,13 +55,13 @@ RCPT_PARAMETERS: Forms = MappingProxyType(
 )
 
 LINE_LIMIT = 512
-LINE_LIMITS: Mapping[str, int] = MappingProxyType(
+LINE_LIMITS: Mapping[bytes, int] = MappingProxyType(
     {
-        "AUTH": 12_288,  # RFC 4954 4
+        b"AUTH": 12_288,  # RFC 4954 4
         # SIZE 26, BODY 17, SMTPUTF8 10, RET 9, ENVID 107, AUTH 500, REQUIRETLS 11 on top
-        "MAIL": LINE_LIMIT + 680,
+        b"MAIL": LINE_LIMIT + 680,
         # NOTIFY 29, ORCPT 507, and the 300 that SMTPUTF8 may add to an address
-        "RCPT": LINE_LIMIT + 836,
+        b"RCPT": LINE_LIMIT + 836,
     }
 )
 """In octets with CRLF: what RFC 5321 4.5.3.1.4 asks, and what each extension adds to it."""
@@ -79,16 +79,7 @@ class Refused(Exception):  # noqa: N818 - a reply on its way, not an error
         super().__init__(str(self.reply))
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A verb in upper case, and what follows it."""
-
-    verb: str
-    argument: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PathArgument:
+class PathArgument(NamedTuple):
     """The argument of MAIL or RCPT.
 
     Args:
@@ -100,8 +91,8 @@ class PathArgument:
     parameters: Parameters
 
 
-def parse_command(line: bytes) -> Command:
-    """Split a line.
+def parse_command(line: bytes) -> tuple[bytes, bytes]:
+    """A line's verb, in upper case, and what follows it.
 
     Raises:
         Refused: control characters, no verb, or longer than that verb's line may be.
@@ -109,12 +100,12 @@ def parse_command(line: bytes) -> Command:
     if _CONTROL.search(line):
         raise Refused(500, "5.5.2", "Control characters are not allowed")
     word, _, argument = line.rstrip(b" ").partition(b" ")
-    if not _VERB.fullmatch(word):
+    if not word.isalnum():
         raise Refused(500, "5.5.2", "Syntax error")
-    verb = word.decode("ascii").upper()
-    if len(line) + 2 > LINE_LIMITS.get(verb, LINE_LIMIT):
+    verb = word.upper()
+    if len(line) + 2 > LINE_LIMIT and len(line) + 2 > LINE_LIMITS.get(verb, LINE_LIMIT):
         raise Refused(500, "5.5.2", "Line too long")
-    return Command(verb, argument)
+    return verb, argument
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ that one failed login is not followed by a second one.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -163,14 +163,14 @@ class Connection:
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
 
-    async def content(self, wire: bytes, deadline: float) -> Outcome:
+    async def content(self, wire: Sequence[bytes], deadline: float) -> Outcome:
         """Send the content and read the reply to its final dot: the one that decides.
 
         Until the last octets have left this process, a failure is a plain one; after that it leaves the
         message in doubt.
 
         Args:
-            wire: the content as it goes over the wire, with the final dot.
+            wire: the content as it goes over the wire, in pieces, with the final dot.
             deadline: the instant by which the reply must be there.
         """
         self.in_sync = False
@@ -340,15 +340,22 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
     raise last
 
 
-async def _write(protocol: SMTPProtocol, wire: bytes) -> None:
+async def _write(protocol: SMTPProtocol, wire: Sequence[bytes]) -> None:
     """Write content at the pace at which it is taken, and let others have their turns.
 
     Raises:
         SMTPException, OSError: the connection is lost.
     """
-    for start in range(0, len(wire), BLOCK_OCTETS):
-        protocol.write(wire[start : start + BLOCK_OCTETS])
-        if start + BLOCK_OCTETS < len(wire):
+    blocks = [
+        piece[start : start + BLOCK_OCTETS]
+        for piece in wire
+        for start in range(0, len(piece), BLOCK_OCTETS)
+    ]
+    if sum(map(len, blocks)) <= BLOCK_OCTETS:
+        blocks = [b"".join(blocks)]
+    for position, block in enumerate(blocks, start=1):
+        protocol.write(block)
+        if position < len(blocks):
             # As the standard library's streams do it; there is no public way.
             await protocol._drain_helper()  # noqa: SLF001
             await asyncio.sleep(0)  # a TLS transport takes octets it cannot send, and tells a turn later

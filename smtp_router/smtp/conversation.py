@@ -18,68 +18,67 @@ With `require_tls`, AUTH and MAIL are 530 until STARTTLS.
 Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
 from smtp_router.core.address import is_ehlo_name, is_loopback
-from smtp_router.core.headers import count_fields
-from smtp_router.core.message import NO_PARAMETERS, TLS, Parameters
+from smtp_router.core.message import TLS, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
+from smtp_router.smtp.body import Body
 from smtp_router.smtp.commands import (
     TOO_LONG,
     ChunkArgument,
-    Command,
     Refused,
     parse_bdat,
     parse_command,
     parse_mail,
     parse_rcpt,
 )
-from smtp_router.smtp.dots import unstuff
-from smtp_router.smtp.newlines import has_bare_newlines
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
-from smtp_router.smtp.wire import (
-    Chunk,
-    CommandLine,
-    Content,
-    ContentTooBig,
-    Event,
-    LineTooLong,
-)
+from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
+from smtp_router.smtp.wire import Event, Mark
 
-MAX_RECEIVED_FIELDS = 100
-"""As many and the message goes in circles (RFC 5321 6.3)."""
 MAX_UNKNOWN_COMMANDS = 20
-HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+HTTP_VERBS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
 """A browser that was talked into speaking to us: what it sends next could be SMTP."""
 MAX_FAILED_LOGINS = 5
 
-OK = Reply(code=250, enhanced="2.0.0", text="OK")
-BARE_NEWLINES = Reply(code=550, enhanced="5.6.0", text="Content has a bare CR, a bare LF or a NUL")
-LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """What MAIL and RCPT have said so far."""
-
-    mail_from: str
-    mail_parameters: Parameters
-    rcpt_tos: list[str] = field(default_factory=list)
-    rcpt_parameters: list[Parameters] = field(default_factory=list)
-    chunks: bytearray | None = None
-    failed: bool = False
+OK = answer(Reply(code=250, enhanced="2.0.0", text="OK"))
+SENDER_OK = answer(Reply(code=250, enhanced="2.1.0", text="Sender OK"))
+RECIPIENT_OK = answer(Reply(code=250, enhanced="2.1.5", text="Recipient OK"))
+BYE = answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
+LOGGED_IN = answer(login.SUCCESS)
+GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
 class Conversation:
     """The state of one session."""
 
+    __slots__ = (
+        "_chunk",
+        "_failed_logins",
+        "_offer_starttls",
+        "_peer",
+        "_require_tls",
+        "_session",
+        "_site",
+        "_transaction",
+        "_transactions",
+        "_unknown_commands",
+        "authenticated",
+        "ehlo",
+        "esmtp",
+        "tls",
+        "user",
+    )
+
     def __init__(
         self,
         site: Site,
-        peer: str,
+        peer: tuple[str, int],
         *,
         tls: TLS | None = None,
         offer_starttls: bool = False,
@@ -89,7 +88,7 @@ class Conversation:
 
         Args:
             site: the router: what it offers, and what it lets whom do.
-            peer: the client's address.
+            peer: the client's address and port.
             tls: how the connection is encrypted from the start.
             offer_starttls: whether it can be encrypted later.
             require_tls: whether it has to be, before AUTH and MAIL.
@@ -104,44 +103,56 @@ class Conversation:
         """The name the client gave; empty before EHLO or HELO."""
         self.esmtp = False
         """Whether it was EHLO."""
-        self.user = site.user_at(peer)
+        self.user = site.user_at(peer[0])
         """The login name, once there is one; at once for a client from a user's network."""
         self.authenticated = False
         """Whether there was a login."""
-        self._transaction: _Transaction | None = None
+        self._session: Session | None = None
+        self._transaction: Transaction | None = None
         self._transactions = 0
         self._chunk: tuple[ChunkArgument, Reply | None] | None = None
         self._unknown_commands = 0
         self._failed_logins = 0
-        self._verbs: dict[str, Callable[[bytes], Reply | Step]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo,
-            "STARTTLS": self._starttls,
-            "AUTH": self._auth,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "BDAT": self._bdat,
-            "RSET": self._rset,
-            "NOOP": self._noop,
-            "VRFY": self._vrfy,
-            "EXPN": self._expn,
-            "HELP": self._help,
-            "QUIT": self._quit,
-        }
+
+    @property
+    def session(self) -> Session:
+        """The session as messages tell it."""
+        if self._session is None:
+            self._session = Session(
+                peer=self._peer[0],
+                peer_port=self._peer[1],
+                ehlo=self.ehlo,
+                esmtp=self.esmtp,
+                tls=self.tls,
+                authenticated=self.authenticated,
+            )
+        return self._session
 
     @property
     def in_transaction(self) -> bool:
         """Whether MAIL was said, and neither DATA finished nor RSET came."""
         return self._transaction is not None
 
+    @property
+    def held_octets(self) -> int:
+        """How much content is in memory."""
+        body = self._transaction.body if self._transaction else None
+        return body.held_octets if body else 0
+
     def on(self, event: Event) -> Step:
         """What to do about an event."""
         try:
-            step = self._on(event)
+            if isinstance(event, bytes):
+                return self._command(event)
+            match event:
+                case Mark.CONTENT:
+                    return self._content()
+                case Mark.CHUNK:
+                    return self._chunk_received()
+                case Mark.LINE_TOO_LONG:
+                    return answer(TOO_LONG)
         except Refused as refused:
-            step = refused.reply
-        return answer(step) if isinstance(step, Reply) else step
+            return answer(refused.reply)
 
     def reset(self) -> None:
         """Forget the transaction; the login stays."""
@@ -152,8 +163,9 @@ class Conversation:
         self.tls = tls
         self.ehlo = ""
         self.esmtp = False
-        self.user = self._site.user_at(self._peer)
+        self.user = self._site.user_at(self._peer[0])
         self.authenticated = False
+        self._session = None
         self.reset()
 
     def logged_in(self, user: str | None) -> Answer:
@@ -165,32 +177,20 @@ class Conversation:
         if user is not None:
             self.user = user
             self.authenticated = True
-            return answer(login.SUCCESS)
+            self._session = None
+            return LOGGED_IN
         self._failed_logins += 1
         if self._failed_logins >= MAX_FAILED_LOGINS:
             reply = Reply(code=421, enhanced="4.7.0", text="Too many failed logins")
             return answer(reply, close=True)
         return answer(login.FAILURE)
 
-    def _on(self, event: Event) -> Reply | Step:
-        match event:
-            case CommandLine(octets):
-                return self._command(parse_command(octets))
-            case Content(wire):
-                return self._content(unstuff(wire))
-            case Chunk(octets):
-                return self._chunk_received(octets)
-            case LineTooLong():
-                return TOO_LONG
-            case ContentTooBig():
-                self.reset()
-                return self._too_big()
-
-    def _command(self, command: Command) -> Reply | Step:
-        handler = self._verbs.get(command.verb)
+    def _command(self, line: bytes) -> Step:
+        verb, argument = parse_command(line)
+        handler = self._VERBS.get(verb)
         if handler is not None:
-            return handler(command.argument)
-        if command.verb in HTTP_VERBS:
+            return handler(self, argument)
+        if verb in HTTP_VERBS:
             return answer(Reply(code=421, enhanced="4.7.0", text="This is SMTP"), close=True)
         self._unknown_commands += 1
         if self._unknown_commands >= MAX_UNKNOWN_COMMANDS:
@@ -201,25 +201,21 @@ class Conversation:
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
         settings = self._site.settings
-        lines = [
-            settings.hostname,
-            "PIPELINING",
-            f"SIZE {settings.max_message_bytes}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-            "CHUNKING",
-            "DSN",
-            f"LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}",
-        ]
+        limits = f"MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}"
+        lines = (
+            f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
+            "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"
+            f"250-LIMITS {limits}\r\n"
+        )
         if self.tls is not None:
-            lines.append("REQUIRETLS")
-        if self._offer_starttls and self.tls is None:
-            lines.append("STARTTLS")
+            lines += "250-REQUIRETLS\r\n"
+        elif self._offer_starttls:
+            lines += "250-STARTTLS\r\n"
         if self._may_log_in():
-            lines.append(f"AUTH {' '.join(self._site.mechanisms)}")
-        *others, last = lines
-        return Answer("".join([*(f"250-{line}\r\n" for line in others), f"250 {last}\r\n"]).encode())
+            lines += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
+        others, _, last = lines.rpartition("250-")
+        lines = f"{others}250 {last}"
+        return Answer(lines.encode("ascii"))
 
     def _helo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=False)
@@ -231,13 +227,16 @@ class Conversation:
         self.reset()
         self.ehlo = name.decode("ascii")
         self.esmtp = esmtp
+        self._session = None
 
     def _may_log_in(self) -> bool:
         """In clear text only from this machine, unless the configuration says otherwise."""
         if self.tls is None and self._require_tls:
             return False
-        local = not self._peer or is_loopback(self._peer)  # no address: a Unix socket
-        return self.tls is not None or local or self._site.settings.allow_plaintext_auth
+        if self.tls is not None or self._site.settings.allow_plaintext_auth:
+            return True
+        address = self._peer[0]
+        return not address or is_loopback(address)  # no address: a Unix socket
 
     def _starttls(self, argument: bytes) -> StartTls:
         if argument:
@@ -268,7 +267,7 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
 
-    def _mail(self, argument: bytes) -> Reply | Answer:
+    def _mail(self, argument: bytes) -> Answer:
         if not self.ehlo:
             raise Refused(503, "5.5.1", "Say EHLO first")
         self._check_tls()
@@ -283,12 +282,12 @@ class Conversation:
         parsed = parse_mail(argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=max_bytes)
         refusal = self._site.mail_refusal(self.user, parsed.address)
         if refusal is not None:
-            return refusal
+            return answer(refusal)
         self._transactions += 1
-        self._transaction = _Transaction(parsed.address, parsed.parameters)
-        return Reply(code=250, enhanced="2.1.0", text="Sender OK")
+        self._transaction = Transaction(parsed.address, parsed.parameters)
+        return SENDER_OK
 
-    def _rcpt(self, argument: bytes) -> Reply:
+    def _rcpt(self, argument: bytes) -> Answer:
         transaction = self._transaction
         if transaction is None:
             raise Refused(503, "5.5.1", "Say MAIL first")
@@ -298,16 +297,24 @@ class Conversation:
             raise Refused(452, "4.5.3", "Too many recipients")
         transaction.rcpt_tos.append(parsed.address)
         transaction.rcpt_parameters.append(parsed.parameters)
-        return Reply(code=250, enhanced="2.1.5", text="Recipient OK")
+        return RECIPIENT_OK
 
     def _data(self, argument: bytes) -> Answer:
         if argument:
             raise Refused(501, "5.5.4", "Syntax: DATA")
-        if self._transaction is None or not self._transaction.rcpt_tos:
+        transaction = self._transaction
+        if transaction is None or not transaction.rcpt_tos:
             raise Refused(503, "5.5.1", "Say MAIL and RCPT first")
-        if self._transaction.chunks is not None or self._transaction.failed:
+        if transaction.body is not None or transaction.failed:
             raise Refused(503, "5.5.1", "Not after BDAT")
-        return Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n", content=True)
+        if self._site.guard.is_full():
+            return answer(NO_ROOM)
+        transaction.body = self._body(stuffed=True)
+        return Answer(GO_AHEAD, content=transaction.body)
+
+    def _body(self, *, stuffed: bool) -> Body:
+        site = self._site
+        return Body(site.settings.max_message_bytes, stuffed=stuffed, is_full=site.guard.is_full)
 
     def _bdat(self, argument: bytes) -> Answer | Receive:
         """The chunk comes whatever we think of it, so it is taken off the wire before the answer.
@@ -318,76 +325,91 @@ class Conversation:
             parsed = parse_bdat(argument)
         except Refused as refused:
             return answer(refused.reply, close=True)
+        max_bytes = self._site.settings.max_message_bytes
         transaction = self._transaction
-        refusal = None
         if transaction is None or not transaction.rcpt_tos or transaction.failed:
             refusal = Reply(code=503, enhanced="5.5.1", text="Say MAIL and RCPT first")
-        elif len(transaction.chunks or b"") + parsed.octets > self._site.settings.max_message_bytes:
-            refusal = self._too_big()
-        self._chunk = (parsed, refusal)
-        return Receive(parsed.octets, keep=refusal is None)
+            return self._expect_chunk(parsed, refusal)
+        if transaction.body is None:
+            transaction.body = self._body(stuffed=False)
+        if transaction.body.octets + parsed.octets > max_bytes:
+            return self._expect_chunk(parsed, too_big(self._site.settings))
+        return self._expect_chunk(parsed, None, transaction.body)
 
-    def _chunk_received(self, octets: bytes) -> Reply | Submit:
+    def _expect_chunk(
+        self, parsed: ChunkArgument, refusal: Reply | None, body: Body | None = None
+    ) -> Receive:
+        self._chunk = (parsed, refusal)
+        return Receive(parsed.octets, body)
+
+    def _chunk_received(self) -> Answer | Submit:
         assert self._chunk is not None
         (argument, refusal), self._chunk = self._chunk, None
         transaction = self._transaction
         if refusal is not None:
             if transaction is not None:
                 transaction.failed = True
-                transaction.chunks = None
+                transaction.body = None
             if argument.last:
                 self.reset()
-            return refusal
+            return answer(refusal)
         assert transaction is not None
-        if transaction.chunks is None:
-            transaction.chunks = bytearray()  # no list: a client may send an octet at a time
-        transaction.chunks += octets
+        assert transaction.body is not None
         if argument.last:
-            return self._content(bytes(transaction.chunks))
-        return Reply(code=250, enhanced="2.0.0", text=f"{len(octets)} octets received")
+            return self._content()
+        return answer(Reply(code=250, enhanced="2.0.0", text=f"{argument.octets} octets received"))
 
-    def _too_big(self) -> Reply:
-        limit = self._site.settings.max_message_bytes
-        return Reply(code=552, enhanced="5.3.4", text=f"The message is bigger than {limit} octets")
-
-    def _content(self, content: bytes) -> Reply | Submit:
-        transaction = self._transaction or _Transaction("", NO_PARAMETERS)
+    def _content(self) -> Answer | Submit:
+        transaction = self._transaction
+        assert transaction is not None
         self.reset()
-        if self._site.settings.bare_newlines == "reject" and has_bare_newlines(content):
-            return BARE_NEWLINES
-        if count_fields(content, b"Received") >= MAX_RECEIVED_FIELDS:
-            return LOOP
-        return Submit(
-            mail_from=transaction.mail_from,
-            rcpt_tos=tuple(transaction.rcpt_tos),
-            mail_parameters=transaction.mail_parameters,
-            rcpt_parameters=tuple(transaction.rcpt_parameters),
-            content=content,
-        )
+        result = transaction.end(self._site.settings)
+        return answer(result) if isinstance(result, Reply) else result
 
-    def _rset(self, argument: bytes) -> Reply:
+    def _rset(self, argument: bytes) -> Answer:
         if argument:
             raise Refused(501, "5.5.4", "Syntax: RSET")
         self.reset()
         return OK
 
-    def _noop(self, argument: bytes) -> Reply:
+    def _noop(self, argument: bytes) -> Answer:
         del argument
         return OK
 
-    def _vrfy(self, argument: bytes) -> Reply:
+    def _vrfy(self, argument: bytes) -> Answer:
         del argument
-        return Reply(code=252, enhanced="2.5.0", text="Send the mail, and the downstream will tell")
+        text = "Send the mail, and the downstream will tell"
+        return answer(Reply(code=252, enhanced="2.5.0", text=text))
 
-    def _expn(self, argument: bytes) -> Reply:
+    def _expn(self, argument: bytes) -> Answer:
         del argument
         raise Refused(502, "5.5.1", "EXPN is not implemented")
 
-    def _help(self, argument: bytes) -> Reply:
+    def _help(self, argument: bytes) -> Answer:
         del argument
-        return Reply(code=214, enhanced="2.0.0", text=f"Commands: {' '.join(self._verbs)}")
+        verbs = b" ".join(self._VERBS).decode("ascii")
+        return answer(Reply(code=214, enhanced="2.0.0", text=f"Commands: {verbs}"))
 
     def _quit(self, argument: bytes) -> Answer:
         if argument:
             raise Refused(501, "5.5.4", "Syntax: QUIT")
-        return answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
+        return BYE
+
+    _VERBS: ClassVar[Mapping[bytes, Callable[["Conversation", bytes], Step]]] = MappingProxyType(
+        {
+            b"EHLO": _ehlo,
+            b"HELO": _helo,
+            b"STARTTLS": _starttls,
+            b"AUTH": _auth,
+            b"MAIL": _mail,
+            b"RCPT": _rcpt,
+            b"DATA": _data,
+            b"BDAT": _bdat,
+            b"RSET": _rset,
+            b"NOOP": _noop,
+            b"VRFY": _vrfy,
+            b"EXPN": _expn,
+            b"HELP": _help,
+            b"QUIT": _quit,
+        }
+    )

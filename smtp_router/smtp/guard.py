@@ -7,16 +7,23 @@ many at the same time gain nothing.
 """
 
 import ipaddress
+import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from smtp_router.config.settings import Settings
 from smtp_router.core.reply import Reply
 from smtp_router.routing.ports import Clock
+from smtp_router.smtp.complaints import Complaints
+
+log = logging.getLogger(__name__)
 
 MAX_DELAY_S = 16.0
 MAX_ADDRESSES = 20_000
 """Addresses whose failures are kept; the longest untouched one is forgotten first."""
+
+RESERVED_FILES = 32
+"""File descriptors for everything but connections; whoever gets one of them hears why it cannot stay."""
 
 BUSY = Reply(code=421, enhanced="4.7.0", text="Too many connections, try again later")
 LOCKED_OUT = Reply(code=421, enhanced="4.7.0", text="Too many failed logins, try again later")
@@ -25,28 +32,36 @@ LOCKED_OUT = Reply(code=421, enhanced="4.7.0", text="Too many failed logins, try
 class Guard:
     """Counts what clients do, for all listeners of one router."""
 
-    def __init__(self, settings: Callable[[], Settings], clock: Clock, *, max_open: int) -> None:
+    def __init__(self, settings: Callable[[], Settings], clock: Clock, *, max_files: int) -> None:
         """Nothing is counted yet.
 
         Args:
             settings: the settings that count now.
             clock: for the window.
-            max_open: how many connections the process can have open at all.
+            max_files: how many file descriptors the process may have open.
         """
         self._settings = settings
         self._clock = clock
-        self._max_open = max_open
+        self._max_descriptor = max_files - RESERVED_FILES
+        self._max_open = max(self._max_descriptor // 2, 1)  # each may need another for a downstream
         self._open = 0
+        self._content_octets = 0
+        self.complaints = Complaints(log, clock)
+        """Log lines about strangers."""
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     # Connections
 
-    def connected(self, address: str) -> Reply | None:
+    def connected(self, address: str, descriptor: int) -> Reply | None:
         """Count a connection; the reply to refuse it with, if there are too many.
 
         Refused or not, `disconnected` has to be called for it.
+
+        Args:
+            address: the client's.
+            descriptor: the connection's; the lowest that was free, so it tells how many are in use.
         """
         self._open += 1
         self._by_address[address] += 1
@@ -54,7 +69,8 @@ class Guard:
         total = min(settings.max_connections, self._max_open)
         # Nobody gets the last tenth but those who have few: room for others.
         share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
-        if self._open > total or self._by_address[address] > share:
+        full = self._open > total or descriptor >= self._max_descriptor
+        if full or self._by_address[address] > share:
             return BUSY
         return None
 
@@ -72,7 +88,21 @@ class Guard:
         """Count a session of a user off."""
         _count_off(self._by_user, user)
 
+    # Content
+
+    def hold(self, octets: int) -> None:
+        """Count octets of content that came into memory, or (below 0) left it."""
+        self._content_octets += octets
+
+    def is_full(self) -> bool:
+        """Whether there is as much content in memory as may be."""
+        return self._content_octets > self._settings().max_memory_bytes
+
     # Passwords
+
+    def has_failed(self, address: str) -> bool:
+        """Whether there was a failed login from there, of late."""
+        return bool(self._failures.get(_network(address)))
 
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""
@@ -107,13 +137,12 @@ class Guard:
 
 def _network(address: str) -> str:
     """What one attacker has plenty of: an IPv6 /64 is a single customer."""
+    if ":" not in address:
+        return address
     try:
-        parsed = ipaddress.ip_address(address)
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
     except ValueError:
         return address
-    if parsed.version == 4:  # noqa: PLR2004
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _count_off(counter: Counter[str], key: str) -> None:

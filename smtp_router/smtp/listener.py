@@ -15,10 +15,11 @@ from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.core.address import unmapped
 from smtp_router.core.errors import Problem
 from smtp_router.smtp.proxy import NoHeaderError, read_header
-from smtp_router.smtp.session import TLS_HANDSHAKE_S, ClientSession
+from smtp_router.smtp.register import Register
+from smtp_router.smtp.session import ClientSession, session_class
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import BACKLOG, listening_sockets
-from smtp_router.smtp.tls import ServerContext
+from smtp_router.smtp.tls import TLS_HANDSHAKE_S, ServerContext
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Listener:
     """One listening address with its sessions."""
 
     def __init__(self, site: Site, settings: ListenerSettings) -> None:
-        """Load the certificate, if there is one; nothing listens yet.
+        """Load the certificate, if there is one; nothing listens yet, but the event loop runs.
 
         Raises:
             OSError: the certificate cannot be used.
@@ -45,7 +46,15 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._arriving: dict[asyncio.Task[None], socket.socket] = {}
-        self._sessions: set[ClientSession] = set()
+        loop = asyncio.get_running_loop()
+        self._sessions: Register[ClientSession] = Register(loop, lambda: site.settings.idle_s)
+        self._session = session_class(
+            site,
+            settings,
+            context=self._tls.context if self._tls else None,
+            register=self._sessions,
+            loop=loop,
+        )
 
     async def start(self) -> HostPort | UnixPath | SystemdSocket:
         """Listen; the real address, where the configuration leaves the port open.
@@ -81,29 +90,18 @@ class Listener:
             with suppress(OSError):
                 os.unlink(self._settings.addr.path)  # noqa: PTH108 - a str
         self._sockets = []
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.drain()
 
     async def drained(self) -> None:
         """Wait until the last session has ended."""
         await asyncio.gather(*self._accepting, *self._arriving, return_exceptions=True)
-        while self._sessions:
-            await asyncio.gather(*(session.closed() for session in tuple(self._sessions)))
+        await self._sessions.empty()
 
     def abort(self) -> None:
         """Close what is left of the sessions."""
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.abort()
-
-    def _session(self, peer: tuple[str, int] | None = None) -> ClientSession:
-        return ClientSession(
-            self._site,
-            self._settings,
-            context=self._tls.context if self._tls else None,
-            sessions=self._sessions,
-            loop=asyncio.get_running_loop(),
-            peer=peer,
-        )
 
     def _tls_from_the_start(self) -> dict[str, Any]:
         if self._tls is None or self._settings.tls != "implicit":

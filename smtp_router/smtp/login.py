@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import SCRAM, Kind, ScramExchange, Verifier
 
+PLAIN = "PLAIN"
+
 SUCCESS = Reply(code=235, enhanced="2.7.0", text="Authentication succeeded")
 FAILURE = Reply(code=535, enhanced="5.7.8", text="Authentication credentials invalid")
 UNDECODABLE = Reply(code=501, enhanced="5.5.2", text="The response is not base64")
@@ -28,7 +30,7 @@ def mechanisms_for(kinds: frozenset[Kind]) -> tuple[str, ...]:
     A client takes the strongest one it is offered, before anybody knows whose login it is.
     """
     scram = (SCRAM,) if kinds <= {Kind.PLAIN, Kind.SCRAM} else ()
-    return ("PLAIN", "LOGIN", *scram)
+    return (PLAIN, "LOGIN", *scram)
 
 
 async def log_in(
@@ -59,6 +61,17 @@ async def log_in(
         return found
     login, password = found
     return login if await check(login, password) else FAILURE
+
+
+def given_at_once(mechanism: str, initial: bytes | None) -> tuple[str, str] | None:
+    """Login and password, where the first line has both; otherwise `log_in` says what is wrong."""
+    if mechanism != PLAIN or initial is None:
+        return None
+    try:
+        found = _plain(decode(initial))
+    except ValueError:
+        return None
+    return None if isinstance(found, Reply) else found
 
 
 async def _scram(
@@ -99,7 +112,7 @@ async def _credentials(
             first = decode(initial)
         except ValueError:
             return UNDECODABLE
-    if mechanism == "PLAIN":
+    if mechanism == PLAIN:
         response = await challenge(b"") if first is None else first
         return None if response is None else _plain(response)
     login = await challenge(b"Username:") if first is None else first

@@ -17,7 +17,7 @@ Source: RFC 6152 3, RFC 6531 3.6, RFC 8689 4.2, RFC 3461 5.2, RFC 4954 5, RFC 18
 """
 
 from smtp_router.core.headers import header_end
-from smtp_router.core.message import Message, Parameters
+from smtp_router.core.message import Message, Parameters, on_the_wire
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.connection import AttemptEnded, Connection
@@ -57,7 +57,7 @@ def _body(connection: Connection, message: Message) -> list[bytes]:
         return []
     if connection.offers("8bitmime"):
         return [b"BODY=8BITMIME"]
-    if message.content.isascii():
+    if all(map(bytes.isascii, on_the_wire(message).pieces)):
         return []
     raise _incapable("5.6.3", "8BITMIME")
 

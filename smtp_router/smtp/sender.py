@@ -4,11 +4,10 @@ import asyncio
 from contextlib import suppress
 
 from smtp_router.config.settings import Downstream, Settings
-from smtp_router.core.message import Message
+from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome, Rejected, Stage
 from smtp_router.routing.shield import to_the_end
 from smtp_router.smtp.connection import AttemptEnded, Connection
-from smtp_router.smtp.dots import stuff
 from smtp_router.smtp.parameters import mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import received_field
 from smtp_router.smtp.tls import ClientContexts
@@ -37,11 +36,11 @@ class SmtpSender:
         dot_is_out = False
         try:
             await connection.open(self._contexts)
-            content = received_field(message, settings.hostname) + message.content
-            await _envelope(connection, message, settings, size=len(content))
+            content = on_the_wire(message).below(received_field(message, settings.hostname))
+            await _envelope(connection, message, settings, size=content.size)
             await connection.data()
             dot_is_out = True  # as good as: from here on the outcome has to be known
-            return await to_the_end(connection.content(stuff(content) + b".\r\n", deadline))
+            return await to_the_end(connection.content((*content.pieces, b".\r\n"), deadline))
         except AttemptEnded as ended:
             return ended.outcome
         except asyncio.CancelledError:

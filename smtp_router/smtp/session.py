@@ -1,252 +1,259 @@
-"""One client's connection: the only aiosmtpd import.
+"""One client's session.
 
-aiosmtpd's class owns the connection: transport, session, idle timer, and the exchange of AUTH
-challenges. Its line-by-line command loop, its address and parameter parsers and its error replies are
-not used (see `docs/design.md`): `data_received` feeds a `Wire`, a `Conversation` says what follows, all
-complete commands of a segment are answered in one write, and what takes time (a login, a delivery) runs
-as the session's one task.
+`data_received` feeds a `Wire`, a `Conversation` says what follows, all complete commands of a segment
+are answered in one write, and what has to wait (a login, a delivery) runs as the session's one task.
 """
 
 import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from typing import Any
-
-from aiosmtpd.smtp import SMTP
+from typing import Any, cast
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
-from smtp_router.core.message import Message, Session
+from smtp_router.core.message import received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
+from smtp_router.smtp.eager import begin
+from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
+from smtp_router.smtp.patience import LINGER_S, Patience
+from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
+from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
-from smtp_router.smtp.tls import facts
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, CommandLine, Event, Wire
+from smtp_router.smtp.tls import facts, upgrade
+from smtp_router.smtp.wire import Event
 
 log = logging.getLogger(__name__)
 
-MAX_PIPELINED_OCTETS = 128 * 1024
-"""A client that sends more while it should wait for a reply is not read from until it gets one."""
+MAX_STEPS_PER_TURN = 100
+"""How many commands of one client are answered before others have their turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
+TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")
 READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
-TLS_HANDSHAKE_S = 30.0
-IDLE = Reply(code=421, enhanced="4.4.2", text="Idle for too long")
 
 
-class ClientSession(SMTP):
-    """The protocol of one connection."""
+class ClientSession(Link):
+    """The protocol of one connection; see `session_class`."""
 
-    line_length_limit = MAX_LINE_OCTETS
-    transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
+    _site: Site
+    _listener: ListenerSettings
+    _context: ssl.SSLContext | None
+    _register: Register["ClientSession"]
+    _conversation: Conversation
 
-    def __init__(
-        self,
-        site: Site,
-        listener: ListenerSettings,
-        *,
-        context: ssl.SSLContext | None,
-        sessions: "set[ClientSession]",
-        loop: asyncio.AbstractEventLoop,
-        peer: tuple[str, int] | None = None,
-    ) -> None:
+    def __init__(self, peer: tuple[str, int] | None = None) -> None:
         """Be ready for a connection.
 
         Args:
-            site: the router.
-            listener: what is offered where the client connects.
-            context: with the listener's certificate.
-            sessions: the register of open sessions, and of closed ones whose task still runs.
-            loop: the event loop.
             peer: the client's address and port, where a proxy has told them.
         """
-        settings = site.settings
-        super().__init__(
-            object(),
-            hostname=settings.hostname,
-            timeout=settings.idle_s,
-            enable_SMTPUTF8=True,
-            loop=loop,
-        )
-        self._site = site
-        self._sessions = sessions
-        self._wire = Wire()
-        self._listener = listener
-        self._context = context
-        self._peer = peer or ("", 0)
-        self._peer_is_told = peer is not None
-        self._work: asyncio.Task[None] | None = None  # `_task` is taken: asyncio's streams clear it
+        super().__init__(peer)
+        self._patience = Patience(self.loop.time())
+        self._work: asyncio.Task[Answer | None] | None = None  # `_task` is what asyncio's streams clear
+        self._later: asyncio.Handle | None = None
         self._counted_user: str | None = None
+        self._held_octets = 0
         self._cancelled = False
-        self._challenged = False
         self._draining = False
-        self._closing = False
-        self._last_heard = loop.time()
-        self._gone = asyncio.Event()
+        self._is_early = False
+        self._is_gone = False
 
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: it hears the banner before anything it says is answered."""
-        super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple) and not self._peer_is_told:
             self._peer = (unmapped(peername[0]), peername[1])
+        tls = facts(transport)
         self._conversation = Conversation(
             self._site,
-            self._peer[0],
-            tls=facts(transport),
+            self._peer,
+            tls=tls,
             offer_starttls=self._listener.tls == "starttls",
             require_tls=self._listener.require_tls,
         )
-        self._sessions.add(self)
-        refusal = self._site.guard.connected(self._peer[0])
+        self._register.add(self)
+        descriptor = transport.get_extra_info("socket").fileno()
+        refusal = self._site.guard.connected(self._peer[0], descriptor)
         refusal = self._count_user(self._conversation.user) or refusal
         if refusal is not None:
+            self._complain("connection refused", reply=str(refusal))
             self._say_good_bye(refusal)
+        elif tls is None and has_spoken(descriptor):
+            self._refuse_early_talker()
         else:
-            self._write(f"220 {self.hostname} ESMTP smtp-router\r\n".encode())
-
-    async def _handle_client(self) -> None:
-        """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
+            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
+            if tls is not None:  # what was sent along with the handshake comes before the next turn
+                self._is_early = True
+                self.loop.call_soon(self._banner_is_out)
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
-        self._last_heard = self.loop.time()
+        if self._is_early:
+            self._refuse_early_talker()
+            return
+        if self._wire.in_body:
+            self._patience.hear(len(data), self.loop.time())
         self._wire.feed(data)
-        if self._work is None:
+        if self._work is None and self._later is None:
             self._advance()
             return
         self._answer_challenge()
-        if self._wire.buffered > MAX_PIPELINED_OCTETS and self.transport is not None:
-            self.transport.pause_reading()
+        if self._wire.buffered > MAX_PIPELINED_OCTETS:
+            self._pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends no more: it is gone, and a delivery not yet passed on is not made."""
-        self._closing = True
+        self._begin_closing()
         self._cancel_task()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, by whomever."""
+        del error
         if self.transport is None:
             return  # told twice, after a TLS handshake that failed
-        super().connection_lost(error)
-        self._closing = True
+        self.transport = None
+        self._begin_closing()
         self._cancel_task()
         self._leave()
-
-    def pause_writing(self) -> None:
-        """The client does not read its replies: then nothing more is read from it."""
-        super().pause_writing()
-        if self.transport is not None:
-            self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        super().resume_writing()
-        self._resume_reading()
 
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
         self._draining = True
         self._part_if_idle()
 
-    async def closed(self) -> None:
-        """Wait until the connection is closed and nothing runs for it any more."""
-        await self._gone.wait()
-
     def abort(self) -> None:
         """Close now, whatever is under way."""
+        self._cancel_task()
         if self._work is not None:
-            self._cancelled = True
-            self._work.cancel()
-            self._work.cancel()
+            self.loop.call_soon(self._work.cancel)
         if self.transport is not None:
             self.transport.abort()
 
-    def _timeout_cb(self) -> None:
-        """aiosmtpd's timer: only silence that is the client's turn to break counts."""
-        silent_s = self.loop.time() - self._last_heard
-        if self._work is not None and not self._challenged:
-            self._reset_timeout()
-        elif silent_s < self._timeout_duration:
-            self._reset_timeout(self._timeout_duration - silent_s)
-        else:
-            self._say_good_bye(IDLE)
+    def check(self, now: float) -> None:
+        """See whether the client uses up the time it has; to be called now and then."""
+        if self._closing_since is not None:
+            late = now - self._closing_since >= LINGER_S and self._work is None
+            if late and self.transport is not None:
+                self.transport.abort()  # it does not read what it was told
+            return
+        if self._later is not None or (self._work is not None and not self._challenged):
+            return  # it is our turn
+        reply = self._patience.verdict(self._site.settings, now)
+        if reply is not None:
+            self._complain("client timed out", reply=str(reply))
+            self._say_good_bye(reply)
+
+    def _banner_is_out(self) -> None:
+        self._is_early = False
+
+    def _refuse_early_talker(self) -> None:
+        """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
+        if self._closing_since is None:
+            self._complain("spoke before the banner")
+            self._say_good_bye(TOO_EARLY)
+
+    def _complain(self, cause: str, *, level: int = logging.WARNING, **fields: object) -> None:
+        self._site.guard.complaints.write(cause, level=level, peer=self._peer[0], **fields)
 
     def _cancel_task(self) -> None:
         """Once: a second cancellation would end a delivery whose final dot is out."""
         if self._work is not None and not self._cancelled:
             self._cancelled = True
-            self._work.cancel()
+            # Not before its first step, which is on its way: what has not begun cannot clean up.
+            self.loop.call_soon(self._work.cancel)
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._work is None and self.transport is None and not self._gone.is_set():
-            self._sessions.discard(self)
+        if self._work is None and self.transport is None and not self._is_gone:
+            self._is_gone = True
+            self._hold(0)
             self._site.guard.disconnected(self._peer[0])
             if self._counted_user is not None:
                 self._site.guard.logged_out(self._counted_user)
-            self._gone.set()
+            self._register.discard(self)
 
     def _part_if_idle(self) -> None:
         working = self._work is not None and not self._challenged  # else the turn is the client's
         busy = working or self._conversation.in_transaction
-        if self._draining and not busy and not self._closing:
+        if self._draining and not busy and self._closing_since is None:
             self._say_good_bye(SHUTTING_DOWN)
 
     def _say_good_bye(self, reply: Reply) -> None:
         self._write(answer(reply).octets)
         self._close()
 
-    def _close(self) -> None:
-        self._closing = True
-        if self.transport is not None:
-            self.transport.close()
-
-    def _write(self, octets: bytes) -> None:
-        if octets and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(octets)
-
-    def _resume_reading(self) -> None:
-        if self.transport is not None and self._wire.buffered <= MAX_PIPELINED_OCTETS:
-            self.transport.resume_reading()
+    def _hold(self, octets: int) -> None:
+        """Tell how much content is in memory for this session."""
+        if octets != self._held_octets:
+            self._site.guard.hold(octets - self._held_octets)
+            self._held_octets = octets
 
     # From events to answers
 
     def _advance(self) -> None:
         """Answer all that is complete; the replies of one segment go out in one write."""
+        self._later = None
         answers: list[bytes] = []
-        while self._work is None and not self._closing:
+        for _ in range(MAX_STEPS_PER_TURN):
+            if self._work is not None or self._closing_since is not None:
+                break
             event = self._wire.next_event()
             if event is None:
                 break
-            match self._step(event):
-                case Answer(octets, close, content):
-                    answers.append(octets)
-                    self._closing = close
-                    if content:
-                        self._wire.start_content(self._site.settings.max_message_bytes)
-                case Receive(octets, keep):
-                    self._wire.start_chunk(octets, keep=keep)
-                case StartTls():
-                    answers.append(READY_FOR_TLS)
-                    self._begin_tls(b"".join(answers))
-                    return
-                case LogIn(mechanism, initial):
-                    self._start(self._log_in(mechanism, initial))
-                case Submit() as submit:
-                    self._start(self._route(submit))
-        self._write(b"".join(answers))
-        if self._closing:
-            self._close()
+            step = self._step(event)
+            if not isinstance(step, Answer):
+                self._write(b"".join(answers))
+                answers.clear()
+                result = self._do(step)
+                if result is None:
+                    continue
+                step = result
+            answers.append(step.octets)
+            if step.content is not None:
+                self._patience.begin_upload(self.loop.time())
+                self._wire.start_content(step.content)
+            elif step.close:
+                self._begin_closing()
         else:
-            self._part_if_idle()
+            self._later = self.loop.call_soon(self._advance)
+        if answers:
+            self._write(answers[0] if len(answers) == 1 else b"".join(answers))
+            if not self._wire.in_body:
+                self._patience.begin_turn(self.loop.time())
+        self._settle()
+
+    def _settle(self) -> None:
+        """See what the answers have changed."""
+        if self._closing_since is not None:
+            self._close()
+        elif self._work is None:
+            self._hold(self._conversation.held_octets)
+            self._resume_reading()
+            if self._draining:
+                self._part_if_idle()
+
+    def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
+        """What is more than an answer; it may follow later."""
+        if isinstance(step, Submit):
+            self._hold(step.content.size)
+            return self._start(self._route(step))
+        if isinstance(step, LogIn):
+            return self._log_in_at_once(step) or self._start(self._log_in(step))
+        if isinstance(step, Receive):
+            self._patience.begin_upload(self.loop.time())
+            self._wire.start_chunk(step.octets, step.body)
+        else:
+            self._begin_tls()
+        return None
 
     def _step(self, event: Event) -> Step:
         try:
@@ -254,32 +261,43 @@ class ClientSession(SMTP):
         except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
             return self._fault(error)
 
-    def _start(self, work: Coroutine[Any, Any, Answer | None]) -> None:
-        """Run what takes time; nothing else of the session is answered until it is done."""
-        self._work = self.loop.create_task(self._run(work))
+    def _start(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
+        """Run what may have to wait; nothing else of the session is answered until it is done.
 
-    async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> None:
+        Returns:
+            Its answer, if it did not have to; else that follows in its own time.
+        """
+        task = begin(self.loop, self._run(work))
+        if task.done():
+            return task.result()
+        self._work = task
+        return None
+
+    async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
         try:
             result = await work
         except asyncio.CancelledError:
             result = None
-            self._closing = True
+            self._begin_closing()
         except Exception as error:  # noqa: BLE001 - as above
             result = self._fault(error)
+        if self._work is None:
+            return result  # it did not have to wait, and whoever has begun it goes on
         self._work = None
         self._challenged = False
-        self._last_heard = self.loop.time()
+        self._patience.begin_turn(self.loop.time())
         self._leave()
         if self.transport is None or self.transport.is_closing():
-            return
+            return None
         if result is not None:
             self._write(result.octets)
-            self._closing = self._closing or result.close
-        if self._closing:
+            if result.close:
+                self._begin_closing()
+        if self._closing_since is not None:
             self._close()
-            return
-        self._advance()
-        self._resume_reading()
+        else:
+            self._advance()
+        return None
 
     def _fault(self, error: Exception) -> Answer:
         fields = {"peer": self._peer[0], "user": self._conversation.user}
@@ -289,101 +307,97 @@ class ClientSession(SMTP):
 
     async def _route(self, submit: Submit) -> Answer:
         conversation = self._conversation
-        message = Message(
+        message = received(
+            submit.content,
             id=self._site.new_id(),
             user=conversation.user or "",
-            session=Session(
-                peer=self._peer[0],
-                peer_port=self._peer[1],
-                ehlo=conversation.ehlo,
-                esmtp=conversation.esmtp,
-                tls=conversation.tls,
-                authenticated=conversation.authenticated,
-            ),
+            session=conversation.session,
             received_at=self._site.wall_clock(),
             mail_from=submit.mail_from,
             rcpt_tos=submit.rcpt_tos,
             mail_parameters=submit.mail_parameters,
             rcpt_parameters=submit.rcpt_parameters,
-            content=submit.content,
         )
         reply = await self._site.route(message)
-        if self._closing:
+        if self._closing_since is not None:
             fields = {"id": message.id, "reply": str(reply)}
             log.warning("client gone before the reply", extra={"fields": fields})
         return answer(reply)
 
     # TLS
 
-    def _begin_tls(self, answers: bytes) -> None:
-        """Write what is left to say in clear text, and change over.
+    def _begin_tls(self) -> None:
+        """Agree, and change over.
 
         Octets that came along with STARTTLS were sent by somebody who did not wait for its reply: they
         could have been put there by anyone on the way, so the connection ends (RFC 3207 4.2).
         """
         if self._wire.buffered:
-            log.warning("text behind STARTTLS", extra={"fields": {"peer": self._peer[0]}})
+            self._complain("text behind STARTTLS")
+            self._begin_closing()
             self.abort()
             return
         assert self.transport is not None
-        self.transport.pause_reading()  # the handshake is not ours to read
-        self._write(answers)
-        self._start(self._change_over())
+        self._pause_reading()  # the handshake is not ours to read
+        self._write(READY_FOR_TLS)
+        self._work = self.loop.create_task(self._run(self._change_over()))
 
     async def _change_over(self) -> None:
         assert self.transport is not None
         assert self._context is not None
-        clear = self.transport
-        encrypted = None
         try:
-            encrypted = await self.loop.start_tls(
-                clear, self, self._context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
-            )
+            self.transport = await upgrade(self.loop, self.transport, self, self._context)
         except OSError as error:
-            fields = {"peer": self._peer[0], "error": str(error)}
-            log.info("TLS handshake failed", extra={"fields": fields})
-        finally:
-            if encrypted is None:  # also when cancelled: start_tls does not always tell
-                clear.abort()
-                if self.transport is not None:
-                    self.connection_lost(None)
-        if encrypted is None:
+            self._complain("TLS handshake failed", level=logging.INFO, error=str(error))
+            self.connection_lost(None)  # the loop does not always tell
             return
-        self.transport = encrypted
-        tls = facts(encrypted)
+        except asyncio.CancelledError:
+            self.connection_lost(None)
+            raise
+        self._is_paused = False
+        tls = facts(self.transport)
         assert tls is not None
         self._conversation.started_tls(tls)
         self._count_user(self._conversation.user)
 
     # Logging in
 
-    async def push(self, status: str | bytes) -> None:
-        """What aiosmtpd writes during a login."""
-        octets = status.encode() if isinstance(status, str) else status
-        self._write(octets + b"\r\n")
+    def _log_in_at_once(self, step: LogIn) -> Answer | None:
+        """Let somebody in who is known well: the same as below, without a task."""
+        given = login.given_at_once(step.mechanism, step.initial)
+        if given is None or self._site.guard.has_failed(self._peer[0]) or not self._site.knows(*given):
+            return None
+        return self._logged_in(given[0])
 
-    async def _log_in(self, mechanism: str, initial: bytes | None) -> Answer | None:
+    def _logged_in(self, user: str) -> Answer:
+        if refusal := self._count_user(user):
+            return answer(refusal, close=True)
+        return self._conversation.logged_in(user)
+
+    async def _log_in(self, step: LogIn) -> Answer | None:
         guard, peer = self._site.guard, self._peer[0]
         if refusal := guard.login_begins(peer):
             return answer(refusal, close=True)
         result = await login.log_in(
-            mechanism,
-            initial,
-            self._challenge,
+            step.mechanism,
+            step.initial,
+            self._ask,
             check=self._site.authenticate,
             find_verifier=self._site.scram_verifier,
         )
         if isinstance(result, str):
             guard.login_succeeded(peer)
-            if refusal := self._count_user(result):
-                return answer(refusal, close=True)
-            return self._conversation.logged_in(result)
+            return self._logged_in(result)
         if result != login.FAILURE:  # a broken exchange, which says nothing about a password
             guard.login_succeeded(peer)
             return None if result is None else answer(result)
         log.warning("login failed", extra={"fields": {"peer": peer}})
         await asyncio.sleep(guard.delay_s(peer))
         return self._conversation.logged_in(None)
+
+    async def _ask(self, text: bytes) -> bytes | None:
+        self._patience.begin_turn(self.loop.time())
+        return await self._challenge(text)
 
     def _count_user(self, user: str | None) -> Reply | None:
         """Count the session as this user's only; the reply to refuse it with, if there are too many."""
@@ -394,16 +408,24 @@ class ClientSession(SMTP):
             return None
         return self._site.guard.logged_in(user, self._site.max_sessions(user))
 
-    async def _challenge(self, text: bytes) -> bytes | None:
-        """aiosmtpd's exchange: it reads the line that `_answer_challenge` gives to its reader."""
-        self._challenged = True
-        self._answer_challenge()
-        response = await self.challenge_auth(text)
-        return response if isinstance(response, bytes) else None
 
-    def _answer_challenge(self) -> None:
-        event = self._wire.next_event() if self._challenged else None
-        if event is not None:
-            self._challenged = False
-            line = event.octets if isinstance(event, CommandLine) else b"!"  # which is no base64
-            self._reader.feed_data(line + b"\r\n")
+def session_class(
+    site: Site,
+    settings: ListenerSettings,
+    *,
+    context: ssl.SSLContext | None,
+    register: Register[ClientSession],
+    loop: asyncio.AbstractEventLoop,
+) -> type[ClientSession]:
+    """The class of one listener's sessions: what they share is the class's, so each is cheap to make.
+
+    Args:
+        site: the router.
+        settings: what is offered where the client connects.
+        context: with the listener's certificate.
+        register: of open sessions, and of closed ones whose task still runs.
+        loop: the event loop.
+    """
+    shared = shared_attributes(site.settings.hostname, loop)
+    own = {"_site": site, "_listener": settings, "_context": context, "_register": register}
+    return type("ListenerSession", (ClientSession,), {**shared, **own})

@@ -35,6 +35,10 @@ class Site(Protocol):
         """How many sessions this user may have at the same time."""
         ...
 
+    def knows(self, login: str, password: str) -> bool:
+        """Whether it is remembered that this login has this password; `authenticate` looks closer."""
+        ...
+
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password, in the same time and manner for unknown logins."""
         ...

@@ -1,8 +1,11 @@
 """The sockets that a listener listens on: its own, or those that systemd has opened for it."""
 
+import array
+import fcntl
 import os
 import socket
 import stat
+import termios
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -33,6 +36,14 @@ def listening_sockets(
     for each in sockets:
         each.setblocking(False)  # noqa: FBT003 - not ours to name
     return sockets
+
+
+def has_spoken(descriptor: int) -> bool:
+    """Whether octets wait to be read from a connection."""
+    waiting = array.array("i", [0])
+    with suppress(OSError):  # closed already
+        fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
+    return waiting[0] > 0
 
 
 def _tcp(address: HostPort) -> list[socket.socket]:

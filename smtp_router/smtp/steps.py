@@ -2,23 +2,25 @@
 
 from dataclasses import dataclass, field
 
+from smtp_router.core.content import Stuffed
 from smtp_router.core.message import Parameters
 from smtp_router.core.reply import Reply
+from smtp_router.smtp.body import Body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every command, which would take four times as long
 class Answer:
     """Write this and go on.
 
     Args:
         octets: one reply or several lines of one, with CRLF.
         close: end the connection after it.
-        content: what comes next is content.
+        content: what comes next is content, and goes in here.
     """
 
     octets: bytes
     close: bool = False
-    content: bool = False
+    content: Body | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,11 @@ class Receive:
 
     Args:
         octets: how many.
-        keep: whether anybody wants them.
+        body: where they go; `None` when nobody wants them.
     """
 
     octets: int
-    keep: bool
+    body: Body | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class LogIn:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as above
 class Submit:
     """Route this transaction, and answer with what comes of it."""
 
@@ -55,7 +57,7 @@ class Submit:
     rcpt_tos: tuple[str, ...]
     mail_parameters: Parameters
     rcpt_parameters: tuple[Parameters, ...]
-    content: bytes = field(repr=False)
+    content: Stuffed = field(repr=False)
 
 
 Step = Answer | StartTls | Receive | LogIn | Submit

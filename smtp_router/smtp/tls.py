@@ -11,6 +11,9 @@ from smtp_router.disk import Watch
 
 log = logging.getLogger(__name__)
 
+TLS_HANDSHAKE_S = 30.0
+"""How long a client may take."""
+
 
 class ClientContexts:
     """One context for each way that certificates are verified."""
@@ -84,6 +87,30 @@ class ServerContext:
     def _load(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.load_cert_chain(self._cert, self._key)
         return context
+
+
+async def upgrade(
+    loop: asyncio.AbstractEventLoop,
+    clear: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+) -> asyncio.Transport:
+    """Change a client's connection over to TLS.
+
+    Raises:
+        OSError: the handshake failed; the connection is closed then, and when this is cancelled.
+    """
+    encrypted = None
+    try:
+        encrypted = await loop.start_tls(
+            clear, protocol, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
+        )
+    finally:
+        if encrypted is None:
+            clear.abort()
+    if encrypted is None:
+        raise ConnectionError("closed during the handshake")
+    return encrypted
 
 
 def facts(transport: asyncio.BaseTransport) -> TLS | None:

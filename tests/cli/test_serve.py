@@ -95,7 +95,7 @@ def test_a_text_log_is_one_line_per_entry_that_nothing_breaks(tmp_path: Path) ->
     *_, attempt, message = [line for line in program.lines if re.search("attempt|message", line)]
     assert re.fullmatch(
         TIME
-        + r' warning attempt id=[a-z2-7]{16} user=app@app\.example mail_from="\\"a b=c\\"@a\.example" '
+        + r' warning attempt id=[0-9a-f]{20} user=app@app\.example mail_from="\\"a b=c\\"@a\.example" '
         r"recipients=1 bytes=\d+ downstream=a stage=mail outcome=rejected code=550 seconds=[\d.]+ "
         r'reply="550 5\.7\.1 gr\?\? \?\[31m=x"',
         attempt,

@@ -1,10 +1,16 @@
+import copy
 import dataclasses
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from smtp_router import TLS, Downstream, Health, Session
+from smtp_router import TLS, Downstream, Health, Message, Session
+from smtp_router.core.content import Stuffed, stuff
+from smtp_router.core.message import on_the_wire, received
 from tests.support import CONTENT, make_downstream, make_message
 
 
@@ -109,3 +115,106 @@ def test_how_a_downstream_fares_is_not_who_it_is() -> None:
     assert hash(well) == hash(ill)
     assert well != make_downstream(port=26)
     assert make_downstream(options={"weight": 1}) != make_downstream(options={"weight": 2})
+
+
+# Content that came over the wire
+
+
+class Sealed(Stuffed):
+    """Content that is not to be un-stuffed: whoever only passes it on need not."""
+
+    def content(self) -> bytes:
+        pytest.fail("un-stuffed")
+
+
+WIRE = b"Subject: hello\r\n..\r\n\r\n..\r\nbody\r\n"
+WRITTEN = b"Subject: hello\r\n.\r\n\r\n.\r\nbody\r\n"
+
+
+def came(content: Stuffed) -> Message:
+    """The message of `make_message`, as if this content had come over the wire."""
+    message = make_message()
+    fields = {
+        field.name: getattr(message, field.name)
+        for field in dataclasses.fields(message)
+        if field.init and field.name != "content"
+    }
+    return received(content, **fields)
+
+
+def sealed() -> Message:
+    return came(Sealed((WIRE[:20], WIRE[20:]), len(WRITTEN)))
+
+
+def test_a_message_that_is_passed_on_is_not_unstuffed() -> None:
+    message = sealed()
+    changed = message.replace(mail_from="", rcpt_tos=("x@y",)).replace(id="2")
+    assert changed.size == message.size == len(WRITTEN)
+    assert (changed.mail_from, changed.id) == ("", "2")
+    assert on_the_wire(changed) is on_the_wire(message)
+    assert repr(changed)
+
+
+def test_headers_of_a_message_are_read_without_its_body() -> None:
+    class Body(bytes):
+        def replace(self, *_: object) -> bytes:
+            pytest.fail("looked through")
+
+    message = came(Sealed((b"Subject: hello\r\n", b"\r\n", Body(b"..\r\n")), 21))
+    assert message.headers["subject"] == "hello"
+    assert message.replace(mail_from="").headers["subject"] == "hello"
+
+
+def test_with_header_goes_on_top_of_what_came_over_the_wire() -> None:
+    message = sealed().with_header("X-Route", "eu")
+    field = b"X-Route: eu\r\n"
+    assert on_the_wire(message).pieces == (field, WIRE[:20], WIRE[20:])
+    assert message.size == len(field + WRITTEN)
+    assert message.headers["X-Route"] == "eu"
+    assert message.headers["subject"] == "hello"
+    assert message.content == field + WRITTEN
+
+
+WRITTEN_CONTENT = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"a: b"])).map(b"".join)
+
+
+@given(WRITTEN_CONTENT)
+def test_content_reads_the_same_wherever_it_comes_from(content: bytes) -> None:
+    ended = content if not content or content.endswith(b"\r\n") else content + b"\r\n"
+    wired, written = came(stuff(content)), make_message(content=ended)
+    assert list(wired.headers) == list(written.headers)
+    assert wired.size == written.size == len(ended)
+    assert wired == written
+    assert hash(wired) == hash(written)
+    assert wired.content == ended
+    assert wired.content is wired.content
+    assert on_the_wire(wired) == stuff(content)
+    assert b"".join(on_the_wire(written).pieces) == b"".join(stuff(content).pieces)
+
+
+def test_other_content_takes_the_place_of_what_came() -> None:
+    message = sealed().replace(content=b".new")
+    assert message.content == b".new"
+    assert message.size == 4
+    assert on_the_wire(message) == Stuffed((b"..new\r\n",), 6)
+    assert "new" not in message.headers
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_messages_can_be_copied_and_pickled(*, is_read: bool) -> None:
+    message = came(stuff(WRITTEN)).replace(mail_parameters={"SIZE": "1"})
+    if is_read:
+        assert message.content
+        assert message.headers
+    for again in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):  # noqa: S301 - ours
+        assert again == message
+        assert again.content == WRITTEN
+        assert again.headers["subject"] == "hello"
+        assert on_the_wire(again).content() == WRITTEN
+
+
+def test_there_are_no_other_attributes_than_these() -> None:
+    with pytest.raises(AttributeError, match="'Message' object has no attribute 'subject'"):
+        came(stuff(WRITTEN)).subject  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        came(stuff(WRITTEN)).content = b""  # type: ignore[misc]

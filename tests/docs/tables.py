@@ -34,28 +34,33 @@ from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
 from smtp_router.smtp.connection import AttemptEnded
-from smtp_router.smtp.conversation import (
-    MAX_FAILED_LOGINS,
-    MAX_RECEIVED_FIELDS,
-    MAX_UNKNOWN_COMMANDS,
-    Conversation,
-)
+from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT, Guard
 from smtp_router.smtp.parameters import mail_parameters
-from smtp_router.smtp.session import IDLE, READY_FOR_TLS, SHUTTING_DOWN
-from smtp_router.smtp.steps import Answer
+from smtp_router.smtp.patience import IDLE, TOO_SLOW
+from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
+from smtp_router.smtp.steps import Answer, Receive
+from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, verdict
-from smtp_router.smtp.wire import Chunk, CommandLine, Content, ContentTooBig, Event, LineTooLong
+from smtp_router.smtp.wire import Mark
 from tests.support import VirtualClock, config_text, make_attempt, make_message
 
 PAGE = Path(__file__).parents[2] / "docs" / "outcomes.md"
 WORDS = "some words"
 BIGGEST = 1234
+BIG = (BIGGEST + 1) * b"x"
+FULL = 5000
 HERE, ELSEWHERE = "127.0.0.1", "192.0.2.1"
 
 Row = tuple[str, ...]
 
 _TABLE = re.compile(r"(<!-- table (\w+)[^\n]*-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+class Content(bytes):
+    """What comes behind DATA or BDAT, as it goes over the wire, without the final dot."""
+
+    __slots__ = ()
 
 
 def in_page(text: str) -> dict[str, str]:
@@ -191,6 +196,7 @@ def session() -> str:
     ehlo, mail, rcpt = b"EHLO me", b"MAIL FROM:<a@a.example>", b"RCPT TO:<b@b.example>"
     circle = Content(b"Received: x\r\n" * MAX_RECEIVED_FIELDS + b"\r\n")
     bare = Content(b"Subject: x\r\n\r\na\nb\r\n")
+    five = Content(b"12345")
     messages = [mail, b"RSET"] * 2
     rows = [
         ("AUTH, and the login is right", _says(ehlo, "right")),
@@ -222,25 +228,32 @@ def session() -> str:
         ("a declared size above the limit", _says(ehlo, "right", mail + b" SIZE=%d" % (BIGGEST + 1))),
         ("RCPT taken", _says(ehlo, "right", mail, rcpt)),
         ("a recipient too many", _says(ehlo, "right", mail, rcpt, rcpt, rcpt)),
-        ("content above the limit", _says(ehlo, "right", mail, rcpt, b"DATA", ContentTooBig())),
+        ("content above the limit", _says(ehlo, "right", mail, rcpt, b"DATA", Content(BIG))),
+        ("DATA with no room in `max_memory_bytes`", _says(ehlo, "right", mail, rcpt, "full", b"DATA")),
+        (
+            "content, when there is no room any more",
+            _says(ehlo, "right", mail, rcpt, b"DATA", "full", Content(b"x\r\n")),
+        ),
         (
             f"content with {MAX_RECEIVED_FIELDS} `Received:` fields or more",
             _says(ehlo, "right", mail, rcpt, b"DATA", circle),
         ),
         ("content with a bare CR, a bare LF or a NUL", _says(ehlo, "right", mail, rcpt, b"DATA", bare)),
-        ("BDAT taken", _says(ehlo, "right", mail, rcpt, b"BDAT 5", Chunk(b"12345"))),
-        ("BDAT before RCPT, with its chunk", _says(ehlo, "right", mail, b"BDAT 5", Chunk(b""))),
+        ("BDAT taken", _says(ehlo, "right", mail, rcpt, b"BDAT 5", five)),
+        ("BDAT before RCPT, with its chunk", _says(ehlo, "right", mail, b"BDAT 5", five)),
         ("BDAT without a size", _says(ehlo, "right", mail, rcpt, b"BDAT")),
-        ("DATA after BDAT", _says(ehlo, "right", mail, rcpt, b"BDAT 5", Chunk(b"12345"), b"DATA")),
+        ("DATA after BDAT", _says(ehlo, "right", mail, rcpt, b"BDAT 5", five, b"DATA")),
         ("VRFY", _says(b"VRFY b")),
         ("EXPN", _says(b"EXPN b")),
         ("an unknown command", _says(b"HELLO")),
         (f"the same, for the {MAX_UNKNOWN_COMMANDS}th time", _says(*[b"HELLO"] * MAX_UNKNOWN_COMMANDS)),
         ("a verb of HTTP", _says(b"POST / HTTP/1.1")),
         ("a control character in a command", _says(b"NOOP \0")),
-        ("a line that is too long", _says(LineTooLong())),
+        ("a line that is too long", _says(Mark.LINE_TOO_LONG)),
         ("too many connections: in all, from the address, or of the user", _code(BUSY)),
-        ("silence for `idle_s`", _code(IDLE)),
+        ("anything said before the banner, and nothing after it", _code(TOO_EARLY)),
+        ("no whole command, or nothing of the content, for `idle_s`", _code(IDLE)),
+        ("content that is slower than `min_upload_bytes_per_s`", _code(TOO_SLOW)),
         ("the router stops, and no transaction is under way", _code(SHUTTING_DOWN)),
     ]
     return _table(("when", "the client hears"), rows)
@@ -287,10 +300,15 @@ class _Site:
     mechanisms = login.mechanisms_for(frozenset({Kind.PLAIN}))
 
     def __init__(self) -> None:
-        limits = {"max_message_bytes": BIGGEST, "max_recipients": 2, "max_transactions": 2}
+        limits = {
+            "max_message_bytes": BIGGEST,
+            "max_memory_bytes": FULL,
+            "max_recipients": 2,
+            "max_transactions": 2,
+        }
         text = config_text(settings=limits)
         self.settings: Settings = parse(text.encode(), Path("config.yaml")).settings
-        self.guard = Guard(lambda: self.settings, VirtualClock(), max_open=10)
+        self.guard = Guard(lambda: self.settings, VirtualClock(), max_files=100)
 
     def user_at(self, address: str) -> None:
         del address
@@ -300,6 +318,9 @@ class _Site:
 
     def max_sessions(self, user: str) -> None:
         del user
+
+    def knows(self, login: str, password: str) -> bool:
+        raise NotImplementedError
 
     async def authenticate(self, login: str, password: str) -> bool:
         raise NotImplementedError
@@ -326,27 +347,49 @@ def _lacking_everything(message: Message) -> Outcome:
 
 
 def _says(
-    *events: bytes | str | Event,
+    *events: bytes | str | Mark,
     peer: str = HERE,
     offer_starttls: bool = True,
     require_tls: bool = False,
 ) -> str:
-    """The last reply to these command lines.
+    """The last reply to these command lines, and to the `Content` behind some of them.
 
-    `"right"` and `"wrong"` are logins that have ended, `"TLS"` is a handshake.
+    `"right"` and `"wrong"` are logins that have ended, `"TLS"` is a handshake, and with `"full"` other
+    sessions have brought as much content as may be in memory.
     """
-    conversation = Conversation(_Site(), peer, offer_starttls=offer_starttls, require_tls=require_tls)
+    site = _Site()
+    conversation = Conversation(
+        site, (peer, 1234), offer_starttls=offer_starttls, require_tls=require_tls
+    )
     answer: object = None
     for event in events:
         if event == "TLS":
             conversation.started_tls(TLS(version="TLSv1.3", cipher="AES"))
+        elif event == "full":
+            site.guard.hold(FULL + 1)
         elif isinstance(event, str):
             answer = conversation.logged_in("user@example.com" if event == "right" else None)
+        elif isinstance(event, Content):
+            answer = _sends(conversation, answer, event)
         else:
-            answer = conversation.on(CommandLine(event) if isinstance(event, bytes) else event)
+            answer = conversation.on(event)
     assert isinstance(answer, Answer), answer
     reply = answer.octets.decode("ascii").rstrip().replace(str(BIGGEST), "N")
     return f"`{reply}`" + (", and the end" if answer.close else "")
+
+
+def _sends(conversation: Conversation, awaited: object, content: Content) -> object:
+    """What follows from content that was awaited: behind DATA all of it, behind BDAT a chunk."""
+    if isinstance(awaited, Receive):
+        assert awaited.octets == len(content)
+        if awaited.body:
+            awaited.body.add(content)
+        return conversation.on(Mark.CHUNK)
+    assert isinstance(awaited, Answer)
+    assert awaited.content
+    awaited.content.add(content)
+    awaited.content.end()
+    return conversation.on(Mark.CONTENT)
 
 
 def _code(reply: Reply) -> str:

@@ -177,7 +177,7 @@ def test_a_recipient_given_twice_is_given_twice(running: tuple[Witness, RawClien
 
 RECEIVED = re.compile(
     rb"Received: from client\.example \(\[127\.0\.0\.1\]\)\r\n"
-    rb"\tby router\.example \(smtp-router\) with (?P<with>\w+) id (?P<id>[a-z2-7]{16})(?:\r\n"
+    rb"\tby router\.example \(smtp-router\) with (?P<with>\w+) id (?P<id>[0-9a-f]{20})(?:\r\n"
     rb"\tfor <(?P<for>[^>]*)>)?;\r\n"
     rb"\t(?P<date>[^\r\n]+)\r\n",
 )

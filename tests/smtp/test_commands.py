@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.smtp.commands import (
-    Command,
     PathArgument,
     Refused,
     parse_command,
@@ -37,19 +36,19 @@ def code(refused: pytest.ExceptionInfo[Refused]) -> str:
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        (b"NOOP", Command("NOOP", b"")),
-        (b"noop", Command("NOOP", b"")),
-        (b"NoOp  ", Command("NOOP", b"")),
-        (b"EHLO host.example", Command("EHLO", b"host.example")),
-        (b"MAIL FROM:<a@a.example> SIZE=1 ", Command("MAIL", b"FROM:<a@a.example> SIZE=1")),
-        (b"HELP \xff", Command("HELP", b"\xff")),
-        (b"X2", Command("X2", b"")),
-        (b"NOOP" + 506 * b"x", Command("NOOP" + 506 * "X", b"")),
-        (b"MAIL " + 1185 * b"x", Command("MAIL", 1185 * b"x")),
-        (b"AUTH " + 12_281 * b"x", Command("AUTH", 12_281 * b"x")),
+        (b"NOOP", (b"NOOP", b"")),
+        (b"noop", (b"NOOP", b"")),
+        (b"NoOp  ", (b"NOOP", b"")),
+        (b"EHLO host.example", (b"EHLO", b"host.example")),
+        (b"MAIL FROM:<a@a.example> SIZE=1 ", (b"MAIL", b"FROM:<a@a.example> SIZE=1")),
+        (b"HELP \xff", (b"HELP", b"\xff")),
+        (b"X2", (b"X2", b"")),
+        (b"NOOP" + 506 * b"x", (b"NOOP" + 506 * b"X", b"")),
+        (b"MAIL " + 1185 * b"x", (b"MAIL", 1185 * b"x")),
+        (b"AUTH " + 12_281 * b"x", (b"AUTH", 12_281 * b"x")),
     ],
 )
-def test_a_line_is_a_verb_and_an_argument(line: bytes, command: Command) -> None:
+def test_a_line_is_a_verb_and_an_argument(line: bytes, command: tuple[bytes, bytes]) -> None:
     assert parse_command(line) == command
 
 
@@ -245,8 +244,8 @@ def test_an_address_that_is_taken_has_the_octets_that_were_given(octets: bytes) 
 @given(st.binary(max_size=60))
 def test_no_refusal_echoes_what_cannot_be_printed(octets: bytes) -> None:
     try:
-        command = parse_command(b"MAIL " + octets)
-        mail(command.argument)
+        _, argument = parse_command(b"MAIL " + octets)
+        mail(argument)
     except Refused as refused:
         text = str(refused.reply)
         assert text.isascii()

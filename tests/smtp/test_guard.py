@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.config.settings import Settings
-from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, Guard
+from smtp_router.core.reply import Reply
+from smtp_router.smtp.guard import BUSY, LOCKED_OUT, MAX_ADDRESSES, RESERVED_FILES, Guard
 from tests.support import VirtualClock
 
 ATTACKER, OTHER = "192.0.2.1", "192.0.2.2"
+FILE = 3  # a connection's descriptor when few are in use
 
 
-def make_guard(clock: VirtualClock | None = None, *, max_open: int = 10_000, **limits: float) -> Guard:
+def make_guard(clock: VirtualClock | None = None, *, max_files: int = 20_000, **limits: float) -> Guard:
     settings = Settings.model_construct(users=()).model_copy(update=limits)
-    return Guard(lambda: settings, clock or VirtualClock(), max_open=max_open)
+    return Guard(lambda: settings, clock or VirtualClock(), max_files=max_files)
 
 
 def fail(guard: Guard, address: str = ATTACKER) -> float | None:
@@ -114,24 +116,40 @@ def test_addresses_are_not_kept_for_ever() -> None:
         ({"max_connections": 20, "max_connections_per_address": 3}, "aaabbb", 6),
         ({"max_connections": 20, "max_connections_per_address": 100}, 20 * "a", 18),
         ({"max_connections": 1, "max_connections_per_address": 1}, "a", 1),
-        ({"max_connections": 100, "max_connections_per_address": 5, "max_open": 2}, "abc", 2),
+        (
+            {"max_connections": 100, "max_connections_per_address": 5, "max_files": RESERVED_FILES + 4},
+            "abc",
+            2,
+        ),
     ],
 )
 def test_connections_are_limited_in_total_and_per_address(
     limits: dict[str, Any], addresses: str, taken: int
 ) -> None:
     guard = make_guard(None, **limits)
-    refusals = [guard.connected(address) for address in addresses]
+    refusals = [guard.connected(address, FILE) for address in addresses]
     assert refusals == taken * [None] + (len(addresses) - taken) * [BUSY]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "reply"), [(0, None), (967, None), (968, BUSY), (999, BUSY), (5000, BUSY)]
+)
+def test_whoever_gets_one_of_the_last_descriptors_hears_why_it_cannot_stay(
+    descriptor: int, reply: Reply | None
+) -> None:
+    """The lowest free one is given, so it tells how many are in use, by whatever."""
+    guard = make_guard(max_files=1000)
+    assert guard.connected(ATTACKER, descriptor) == reply
+    assert guard.connected(OTHER, FILE) is None
 
 
 def test_there_is_room_left_for_others() -> None:
     guard = make_guard(max_connections=100, max_connections_per_address=100)
     for _ in range(90):
-        assert guard.connected(ATTACKER) is None
-    assert guard.connected(ATTACKER) == BUSY
+        assert guard.connected(ATTACKER, FILE) is None
+    assert guard.connected(ATTACKER, FILE) == BUSY
     guard.disconnected(ATTACKER)
-    assert guard.connected(OTHER) is None
+    assert guard.connected(OTHER, FILE) is None
 
 
 def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
@@ -145,6 +163,20 @@ def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
     assert guard.logged_in("a", 1) is None
 
 
+# Content
+
+
+def test_content_in_memory_has_a_bound() -> None:
+    guard = make_guard(max_memory_bytes=1000)
+    guard.hold(600)
+    guard.hold(400)
+    assert not guard.is_full()
+    guard.hold(1)
+    assert guard.is_full()
+    guard.hold(-601)
+    assert not guard.is_full()
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
 def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
     """Refused or not, whoever has come goes."""
@@ -152,7 +184,7 @@ def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
     here: list[str] = []
     for address, comes in events:
         if comes:
-            guard.connected(address)
+            guard.connected(address, FILE)
             guard.logged_in(address, 1)
             here.append(address)
         elif here:
@@ -162,5 +194,5 @@ def test_counts_return_to_nothing(events: list[tuple[str, bool]]) -> None:
     for gone in here:
         guard.logged_out(gone)
         guard.disconnected(gone)
-    assert [guard.connected(address) for address in "abcc"] == 4 * [None]
+    assert [guard.connected(address, FILE) for address in "abcc"] == 4 * [None]
     assert [guard.logged_in(user, 1) for user in "abc"] == 3 * [None]

@@ -73,10 +73,21 @@ def connect(router: Router, context: ssl.SSLContext, tls: str) -> RawClient:
     """An encrypted connection that has said nothing yet."""
     if tls == "implicit":
         return RawClient("127.0.0.1", router.port, tls=context)
-    client = router.connect()
+    client = let_in(router)
     assert client.command(EHLO).code == 250
     assert client.starttls(context).code == 220
     return client
+
+
+def let_in(router: Router) -> RawClient:
+    """A client that is taken as soon as those before it are counted off."""
+    for _ in range(10_000):
+        client = router.connect()
+        assert client.banner
+        if client.banner.code == 220:
+            return client
+        client.close()
+    pytest.fail("whoever has gone is counted for ever")
 
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
@@ -178,7 +189,7 @@ def test_text_behind_starttls_ends_the_connection(
                 assert client.command(EHLO).code == 250
                 client.send(b"STARTTLS\r\n" + text)
                 assert client.at_eof()
-        router.log.wait("text behind STARTTLS", times=3)
+        router.log.wait("text behind STARTTLS")
         with connect(router, context, "starttls") as client:
             assert client.command(EHLO).code == 250
 
@@ -209,17 +220,19 @@ def test_a_handshake_that_fails_leaves_nothing_behind(
 ) -> None:
     limits = {"max_connections": 2, "max_connections_per_address": 2}
     with start(tls, settings=limits) as router:
-        for times in range(1, 7):
-            client = router.connect(read_banner=tls == "starttls")
+        for _ in range(6):
             if tls == "starttls":
+                client = let_in(router)
                 assert client.command(b"STARTTLS").code == 220
+            else:
+                client = router.connect(read_banner=False)
             with suppress(ConnectionError):
                 fail(client.sock)
             client.close()
-            if tls == "starttls":
-                router.log.wait("TLS handshake failed", times=times)
         with connect(router, context, tls) as client:
             assert client.command(EHLO).code == 250
+        if tls == "starttls":
+            router.log.wait("TLS handshake failed")
         assert not [entry for entry in router.log.entries if entry["level"] == "error"]
 
 

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.smtp.newlines import has_bare_newlines
+from smtp_router.smtp.newlines import LineEnds
+
+
+def has_bare_newlines(*pieces: bytes) -> bool:
+    line_ends = LineEnds()
+    for piece in pieces:
+        line_ends.feed(piece)
+    return line_ends.bare
 
 
 @pytest.mark.parametrize(
@@ -28,8 +35,17 @@ from smtp_router.smtp.newlines import has_bare_newlines
 )
 def test_only_crlf_ends_a_line(content: bytes, *, bare: bool) -> None:
     assert has_bare_newlines(content) is bare
+    for at in range(len(content) + 1):
+        assert has_bare_newlines(content[:at], content[at:]) is bare
 
 
-@given(st.lists(st.sampled_from([b"\r", b"\n", b"\0", b"a", b"\r\n"])).map(b"".join))
-def test_it_is_what_its_definition_says(content: bytes) -> None:
-    assert has_bare_newlines(content) == bool(re.search(rb"\r(?!\n)|(?<!\r)\n|\0", content))
+PIECE = st.lists(st.sampled_from([b"\r", b"\n", b"\0", b"a", b"\r\n", b"\r\n"])).map(b"".join)
+
+
+@given(st.lists(PIECE))
+def test_it_is_what_its_definition_says_in_any_pieces(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    bare = bool(re.search(rb"\r(?!\n)|(?<!\r)\n|\0", content))
+    assert has_bare_newlines(content) == bare
+    assert has_bare_newlines(*pieces) == bare
+    assert has_bare_newlines(*(bytes((octet,)) for octet in content)) == bare

@@ -208,11 +208,18 @@ def test_from_anybody_else_a_header_is_garbage(witness: Witness, tmp_path: Path)
     listen = [{"addr": "127.0.0.1:0", "proxy_protocol": ["192.0.2.0/24"]}]
     configuration = one_user(witness, listen=listen)
     configuration["users"][0]["networks"] = [CLIENT]
-    with Router(configuration, tmp_path) as router, behind(router, V1) as client:
-        assert client.reply().code == 220
-        assert client.reply().code == 500
-        assert client.command(b"EHLO client.example").code == 250
-        assert client.command(b"MAIL FROM:<a@a.example>").code == 530
+    with Router(configuration, tmp_path) as router:
+        with router.connect() as client:
+            client.send(V1)
+            assert client.reply().code == 500
+            assert client.command(b"EHLO client.example").code == 250
+            assert client.command(b"MAIL FROM:<a@a.example>").code == 530
+        with router.held():
+            client = behind(router, V1)
+        with client:
+            assert client.reply().code == 421
+            assert client.at_eof()
+        assert router.log.wait("spoke before the banner")["peer"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])

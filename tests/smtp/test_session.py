@@ -1,108 +1,23 @@
-"""Sessions over real sockets, with somebody else behind them in place of the router."""
+"""Sessions over real sockets: what is said and heard, in whatever segments it comes."""
 
-import asyncio
 import base64
-import json
 import logging
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Self
+from collections.abc import Iterator
 
 import pytest
-import uvloop
 
 from smtp_router import Message, Reply
-from smtp_router.config.load import parse
-from smtp_router.config.types import HostPort
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS
-from smtp_router.smtp.listener import Listener
+from tests.desk import LOOPS, TAKEN, Desk, Loop
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
-from tests.running import PASSWORD, USER, one_user
-from tests.site import OpenSite
+from tests.running import PASSWORD, USER
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"
-TAKEN = Reply(code=250, enhanced="2.0.0", text="Taken")
-
-Loop = Callable[[], asyncio.AbstractEventLoop]
-LOOPS: list[Loop] = [asyncio.new_event_loop, uvloop.new_event_loop]
-
-
-class Desk(OpenSite):
-    """Where sessions hand their messages in: it keeps them, and answers as it is told."""
-
-    def __init__(self, loop_factory: Loop = asyncio.new_event_loop, **more: object) -> None:
-        text = json.dumps(one_user({"addr": "b.example:25"}, **more)).encode()
-        super().__init__(parse(text, Path("config.yaml")).settings)
-        self.messages: list[Message] = []
-        self.answer: Callable[[Message], Reply] = lambda _: TAKEN
-        self.port = 0
-        self._loop_factory = loop_factory
-        self._started: Future[Callable[[], object]] = Future()
-        self._ended: Future[None] = Future()
-        self._thread = threading.Thread(target=self._main, name="desk", daemon=True)
-
-    async def authenticate(self, login: str, password: str) -> bool:
-        if login == "fault":
-            raise RuntimeError("secret detail")
-        return (login, password) == (USER, PASSWORD)
-
-    async def route(self, message: Message) -> Reply:
-        self.messages.append(message)
-        return await asyncio.to_thread(self.answer, message)
-
-    def new_id(self) -> str:
-        return f"message-{len(self.messages) + 1}"
-
-    def wall_clock(self) -> datetime:
-        return datetime.now(UTC)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._stop = self._started.result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-        self._ended.result(10)
-        self._thread.join(10)
-
-    def connect(self, *, read_banner: bool = True) -> RawClient:
-        return RawClient("127.0.0.1", self.port, read_banner=read_banner)
-
-    def client(self) -> RawClient:
-        """A client that has logged in."""
-        client = self.connect()
-        assert client.command(b"EHLO client.example").code == 250
-        assert client.login(USER, PASSWORD).code == 235
-        return client
-
-    def _main(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
-                runner.run(self._listen())
-            self._ended.set_result(None)
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
-            (self._ended if self._started.done() else self._started).set_exception(error)
-
-    async def _listen(self) -> None:
-        listener = Listener(self, self.settings.listen[0])
-        address = await listener.start()
-        assert isinstance(address, HostPort)
-        self.port = address.port
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._started.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
-        await stopping.wait()
-        listener.stop()
-        listener.abort()
-        await listener.drained()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
@@ -446,6 +361,7 @@ def test_a_client_that_never_reads_is_not_read_from_and_harms_nobody(desk: Desk)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with sock:
         sock.connect(("127.0.0.1", desk.port))
+        assert sock.recv(1000).startswith(b"220 ")
         sock.setblocking(False)  # noqa: FBT003 - not ours to name
         sent, line, limit = 0, b"HELP " + 480 * b"x" + b"\r\n", 2**26
         while sent < limit and select.select([], [sock], [], 0.3)[1]:
@@ -455,9 +371,7 @@ def test_a_client_that_never_reads_is_not_read_from_and_harms_nobody(desk: Desk)
             assert client.transaction(A, [B], HELLO).code == 250
         # It has not forgotten the client either: once it reads, all is answered.
         sock.settimeout(10)
-        heard = sock.recv(2**16)
-        assert heard.startswith(b"220 ")
-        replies = heard.count(b"\r\n") - 1
+        replies = 0
         while replies < sent // len(line):
             heard = sock.recv(2**20)
             assert heard
@@ -483,12 +397,7 @@ def test_a_client_that_pipelines_much_behind_a_message_is_held_back(desk: Desk) 
     with desk.client() as client:
         assert client.envelope(A, [B]).code == 250
         client.wire(HELLO + b".\r\n")
-        client.sock.setblocking(False)  # noqa: FBT003 - not ours to name
-        sent, limit = 0, 2**26
-        while sent < limit and select.select([], [client.sock], [], 0.3)[1]:
-            sent += client.sock.send(b"NOOP\r\n" * 10_000)
-        assert sent < limit, "it would take everything"
-        client.sock.settimeout(10)
+        client.fill(b"NOOP\r\n")
         go_on.set()
         assert said(client.reply()) == "250 2.0.0"
         assert said(client.reply()) == "250 2.0.0"

@@ -1,6 +1,7 @@
 """Cutting octets into commands and content: the same whatever segments they come in."""
 
 import itertools
+import re
 import tracemalloc
 from collections.abc import Iterable
 
@@ -8,54 +9,99 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtp_router.smtp.wire import (
-    MAX_LINE_OCTETS,
-    CommandLine,
-    Content,
-    ContentTooBig,
-    Event,
-    LineTooLong,
-    Wire,
-)
+from smtp_router.core.content import Stuffed
+from smtp_router.smtp.body import Body
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, Mark, Wire
 
 ROOMY = 1_000_000
+TOO_BIG = "too big"
+
+Cut = bytes | Stuffed | Mark | str
+"""A command line, or content; or that one was too long, or too big, or (a chunk) not wanted."""
 
 
-def cut(pieces: Iterable[bytes], max_octets: int = ROOMY) -> tuple[list[Event], bytes]:
-    """The events of these segments, and what is left; behind a line `DATA` comes content."""
+def make_body(max_octets: int, *, stuffed: bool = True) -> Body:
+    return Body(max_octets, stuffed=stuffed, is_full=lambda: False)
+
+
+def content_of(body: Body) -> Cut:
+    if body.is_too_big:
+        return TOO_BIG
+    return Stuffed((b"".join(body.content.pieces),), body.content.size)
+
+
+def cut(pieces: Iterable[bytes], max_octets: int = ROOMY) -> tuple[list[Cut], bytes]:
+    """The events of these segments, and what is left.
+
+    Behind a line `DATA` comes content, behind `BDAT n` a chunk, behind `DROP n` one that nobody wants.
+    """
     wire = Wire()
-    events: list[Event] = []
+    events: list[Cut] = []
+    body: Body | None = None
     for piece in pieces:
         wire.feed(piece)
         while (event := wire.next_event()) is not None:
+            if isinstance(event, Mark) and event is not Mark.LINE_TOO_LONG:
+                assert not wire.in_body
+                if body:
+                    body.end()
+                events.append(content_of(body) if body else event)
+                continue
             events.append(event)
-            if event == CommandLine(b"DATA"):
-                wire.start_content(max_octets)
+            if event == b"DATA":
+                body = make_body(max_octets)
+                wire.start_content(body)
+            elif isinstance(event, bytes) and (chunk := CHUNK.fullmatch(event)):
+                body = make_body(max_octets, stuffed=False) if chunk[1] == b"BDAT" else None
+                wire.start_chunk(int(chunk[2]), body)
     wire.feed(b"")
     assert wire.next_event() is None
-    return events, b"in content" if wire.in_content else b"between commands"
+    return events, b"in content" if wire.in_body else b"between commands"
 
 
-def whole(data: bytes, max_octets: int = ROOMY) -> tuple[list[Event], bytes]:
+CHUNK = re.compile(rb"(BDAT|DROP) ([0-9]{1,3})")
+
+
+def whole(data: bytes, max_octets: int = ROOMY) -> tuple[list[Cut], bytes]:
     """The same, said in the fewest words: all octets at hand, nothing kept in between."""
-    events: list[Event] = []
+    events: list[Cut] = []
     while True:
         line, end, rest = data.partition(b"\r\n")
         if not end:
             return events, b"between commands"
-        if len(line) + 2 > MAX_LINE_OCTETS:
-            events.append(LineTooLong())
-        else:
-            events.append(CommandLine(line))
+        events.append(line if len(line) + 2 <= MAX_LINE_OCTETS else Mark.LINE_TOO_LONG)
         data = rest
         if line == b"DATA":
             content, end, rest = (b"\r\n" + data).partition(b"\r\n.\r\n")
             if not end:
                 return events, b"in content"
-            content = (content + b"\r\n")[2:]
-            size = len((b"\r\n" + content).replace(b"\r\n.", b"\r\n")) - 2  # RFC 1870 3
-            events.append(Content(content) if size <= max_octets else ContentTooBig())
             data = rest
+            events.append(strictly_stuffed((content + b"\r\n")[2:], max_octets))
+        elif chunk := CHUNK.fullmatch(line):
+            length = int(chunk[2])
+            if len(data) < length:
+                return events, b"in content"
+            content, data = data[:length], data[length:]
+            events.append(written(content, max_octets) if chunk[1] == b"BDAT" else Mark.CHUNK)
+
+
+def strictly_stuffed(content: bytes, max_octets: int = ROOMY) -> Cut:
+    """Line by line: a dot at the start goes (RFC 5321 4.5.2), and it is doubled where one is left."""
+    lines = [line.removeprefix(b".") for line in content.split(b"\r\n")]
+    size = sum(map(len, lines)) + 2 * (len(lines) - 1)  # RFC 1870 3
+    return Stuffed((doubled(lines),), size) if size <= max_octets else TOO_BIG
+
+
+def written(content: bytes, max_octets: int) -> Cut:
+    """What comes counted comes as it was written; it gets a line end if it has none."""
+    if len(content) > max_octets:
+        return TOO_BIG
+    ended = content if not content or content.endswith(b"\r\n") else content + b"\r\n"
+    return Stuffed((doubled(ended.split(b"\r\n")),), len(ended))
+
+
+def doubled(lines: list[bytes]) -> bytes:
+    return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
 
 
 def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
@@ -64,7 +110,10 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 
 TOKENS = st.sampled_from(
-    [b"\r\n", b"\r\n.\r\n", b"\r", b"\n", b".", b"..", b"DATA\r\n", b"NOOP", b" ", b"\0", b"\xff"]
+    [
+        *(b"\r\n", b"\r\n.\r\n", b"\r", b"\n", b".", b"..", b"NOOP", b" ", b"\0", b"\xff"),
+        *(b"DATA\r\n", b"BDAT 0\r\n", b"BDAT 3\r\n", b"BDAT 12\r\n", b"DROP 0\r\n", b"DROP 7\r\n"),
+    ]
 )
 STREAM = st.lists(TOKENS, max_size=25).map(b"".join)
 
@@ -114,7 +163,7 @@ def test_only_crlf_dot_crlf_ends_content(before: str, after: str) -> None:
     """RFC 5321 2.3.8, 4.1.1.4; split at every octet."""
     content = b"one" + ENDS[before] + b"." + ENDS[after] + b"MAIL FROM:<x@x.example>\r\n"
     data = b"DATA\r\n" + content + b".\r\nQUIT\r\n"
-    expected = [CommandLine(b"DATA"), Content(content), CommandLine(b"QUIT")]
+    expected = [b"DATA", strictly_stuffed(content), b"QUIT"]
     for at in range(len(data)):
         assert cut(split(data, [at]))[0] == expected
 
@@ -122,12 +171,12 @@ def test_only_crlf_dot_crlf_ends_content(before: str, after: str) -> None:
 @pytest.mark.parametrize("data", [b"\n", b"\r", b"NOOP\nNOOP\n", b"NOOP\r", b"NOOP\rNOOP", b"\n\r"])
 def test_only_crlf_ends_a_command(data: bytes) -> None:
     assert cut([data])[0] == []
-    assert cut([data, b"\r\n"])[0] == [CommandLine(data)]
+    assert cut([data, b"\r\n"])[0] == [data]
 
 
 def test_a_dot_right_behind_data_ends_empty_content() -> None:
     for at in range(len(b"DATA\r\n.\r\n")):
-        assert cut(split(b"DATA\r\n.\r\n", [at]))[0] == [CommandLine(b"DATA"), Content(b"")]
+        assert cut(split(b"DATA\r\n.\r\n", [at]))[0] == [b"DATA", Stuffed((b"",), 0)]
 
 
 # Bounds
@@ -138,7 +187,7 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer(octets: int, *, fits: 
     line = (MAX_LINE_OCTETS - 2 + octets) * b"x"
     for pieces in ([line, b"\r\n"], [line + b"\r", b"\n"], [line + b"\r\n"], [b"x", line[1:] + b"\r\n"]):
         events, _ = cut([*pieces, b"NOOP\r\n"])
-        assert events == [CommandLine(line) if fits else LineTooLong(), CommandLine(b"NOOP")]
+        assert events == [line if fits else Mark.LINE_TOO_LONG, b"NOOP"]
 
 
 @pytest.mark.parametrize("piece", [10_000 * b"x", 10_000 * b"\r", 10_000 * b"\n"])
@@ -149,8 +198,8 @@ def test_an_endless_line_is_dropped_as_it_comes(piece: bytes) -> None:
         assert wire.next_event() is None
         assert wire.buffered <= MAX_LINE_OCTETS + 1
     wire.feed(b"\r\nNOOP\r\n")
-    assert wire.next_event() == LineTooLong()
-    assert wire.next_event() == CommandLine(b"NOOP")
+    assert wire.next_event() is Mark.LINE_TOO_LONG
+    assert wire.next_event() == b"NOOP"
 
 
 @pytest.mark.parametrize(
@@ -169,14 +218,15 @@ def test_content_may_be_as_big_as_the_limit_and_no_bigger(content: bytes) -> Non
     data = b"DATA\r\n" + content + b".\r\nNOOP\r\n"
     ways = [split(data, cuts) for cuts in itertools.combinations(range(6, len(data)), 2)]
     for pieces in (*ways, [bytes((octet,)) for octet in data]):
-        for limit, event in ((13, Content(content)), (12, Content(content)), (11, ContentTooBig())):
-            assert cut(pieces, limit)[0][1:] == [event, CommandLine(b"NOOP")], (pieces, limit)
+        taken = Stuffed((content,), 12)
+        for limit, event in ((13, taken), (12, taken), (11, TOO_BIG)):
+            assert cut(pieces, limit)[0][1:] == [event, b"NOOP"], (pieces, limit)
 
 
 @pytest.mark.parametrize("piece", [2**16 * b"x", 2**14 * b"\r\n..", 2**14 * b"\r\n\n."])
 def test_content_above_the_limit_is_dropped_as_it_comes(piece: bytes) -> None:
-    wire = Wire()
-    wire.start_content(2**17)
+    wire, body = Wire(), make_body(2**17)
+    wire.start_content(body)
     tracemalloc.start()
     try:
         for _ in range(200):
@@ -187,15 +237,17 @@ def test_content_above_the_limit_is_dropped_as_it_comes(piece: bytes) -> None:
         tracemalloc.stop()
     assert peak < 2**20
     wire.feed(b"\r\n.\r\n")
-    assert wire.next_event() == ContentTooBig()
+    assert wire.next_event() is Mark.CONTENT
+    assert body.is_too_big
+    assert not body.pieces
 
 
 def test_clear_forgets_what_is_not_cut_yet() -> None:
     """What was sent in clear before TLS began counts for nothing (RFC 3207 4.2)."""
     wire = Wire()
     wire.feed(b"NOOP\r\nMAIL FROM:<x@x.example>\r\nhalf")
-    assert wire.next_event() == CommandLine(b"NOOP")
+    assert wire.next_event() == b"NOOP"
     wire.clear()
     assert wire.next_event() is None
     wire.feed(b"QUIT\r\n")
-    assert wire.next_event() == CommandLine(b"QUIT")
+    assert wire.next_event() == b"QUIT"

@@ -1,0 +1,93 @@
+"""The router that is measured, as a process of its own: the real service with nobody behind it.
+
+    python -m bench.edge_process CONFIG [--edge-alone] [--watch] [--trace]
+
+The log goes to stderr, as that of `smtp-router serve` does, and the event loop is the same.
+"""
+
+import argparse
+import asyncio
+import gc
+import tracemalloc
+from pathlib import Path
+
+from bench.asked import Watch, answer_on_stdin
+from smtp_router.cli import logs
+from smtp_router.cli.common import run
+from smtp_router.config.load import load
+from smtp_router.config.settings import Downstream, Settings
+from smtp_router.config.types import HostPort
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Delivered, Outcome
+from smtp_router.core.reply import Reply
+from smtp_router.routing.journal import Journal
+from smtp_router.service import Service
+
+TAKEN = Reply(code=250, enhanced="2.0.0", text="Taken")
+
+
+class NullSender:
+    """Takes every message at once."""
+
+    def __init__(self) -> None:
+        """What became of each is the same."""
+        self._outcome = Delivered(reply=TAKEN)
+
+    async def send(
+        self,
+        message: Message,
+        downstream: Downstream,
+        settings: Settings,
+        *,
+        until: float,
+        deadline: float,
+    ) -> Outcome:
+        """Take it."""
+        del message, downstream, settings, until, deadline
+        return self._outcome
+
+
+class EdgeAlone(Service):
+    """Answers right behind the edge: nothing is routed, and nothing logged about the message."""
+
+    async def route(self, message: Message) -> Reply:
+        """Take it."""
+        del message
+        return TAKEN
+
+
+async def _serve(config: Path, journal: Journal, *, watched: bool, routed: bool) -> None:
+    kind = Service if routed else EdgeAlone
+    service = kind(load(config), sender=NullSender(), journal=journal)
+    await service.start()
+    gc.collect()  # as `serve` does it
+    gc.freeze()
+    gc.set_threshold(10_000)
+    watch = Watch(asyncio.get_running_loop()) if watched else None
+    ports = [address.port for address in service.addresses if isinstance(address, HostPort)]
+    answer_on_stdin(ports, service.stop, watch)
+    await service.run()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--watch", action="store_true", help="time how long the event loop is held")
+    parser.add_argument("--edge-alone", action="store_true", help="route nothing")
+    parser.add_argument("--trace", action="store_true", help="count what Python allocates (slow)")
+    arguments = parser.parse_args()
+    if arguments.trace:
+        tracemalloc.start()
+    journal = logs.configure("text", "info")
+    run(
+        lambda: _serve(
+            arguments.config, journal, watched=arguments.watch, routed=not arguments.edge_alone
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Content on its way in: kept in pieces, and looked at a piece at a time."""
+
+from collections.abc import Callable
+
+from smtp_router.core.content import Stuffed, canonical, dot_lines, double
+from smtp_router.smtp.newlines import LineEnds
+
+LARGE_OCTETS = 32 * 1024
+"""Smaller pieces are put together: a client may send an octet at a time."""
+
+
+class Body:
+    """Collects one message's content; what is too much is dropped as it comes.
+
+    Args:
+        max_octets: the most that is taken, each doubled dot counted once (RFC 1870 3).
+        stuffed: whether dots are doubled, as they are behind DATA, and not behind BDAT.
+        is_full: whether the router holds as much content as it may.
+    """
+
+    __slots__ = (
+        "_before",
+        "_dot",
+        "_is_full",
+        "_line_ends",
+        "_max",
+        "_pieces",
+        "_size",
+        "_small",
+        "_stuffed",
+        "had_no_room",
+        "is_too_big",
+        "octets",
+    )
+
+    def __init__(self, max_octets: int, *, stuffed: bool, is_full: Callable[[], bool]) -> None:
+        """Nothing has come yet."""
+        self._max = max_octets
+        self._stuffed = stuffed
+        self._is_full = is_full
+        self._pieces: list[bytes] = []
+        self._small: bytes | bytearray = b""
+        self._size = 0
+        self._before = b"\r\n"  # content starts at the start of a line
+        self._dot = b""
+        self._line_ends = LineEnds()
+        self.octets = 0
+        """How many have come over the wire."""
+        self.is_too_big = False
+        """Whether there was more than the limit."""
+        self.had_no_room = False
+        """Whether it was dropped because the router was full."""
+
+    def add(self, octets: bytes) -> None:
+        """Take the next octets of content."""
+        self.octets += len(octets)
+        if len(octets) >= LARGE_OCTETS:
+            self._flush()
+            self._take(octets)
+        elif not self._small:
+            self._small = octets
+        else:
+            if isinstance(self._small, bytes):
+                self._small = bytearray(self._small)
+            self._small += octets
+            if len(self._small) >= LARGE_OCTETS:
+                self._flush()
+
+    def end(self) -> None:
+        """No more will come."""
+        self._flush()
+        if self._before != b"\r\n" and self._pieces:  # the final dot needs a line of its own
+            self._pieces.append(b"\r\n")
+            self._size += 2
+
+    @property
+    def held_octets(self) -> int:
+        """How many are in memory."""
+        return 0 if self.had_no_room or self.is_too_big else self.octets
+
+    @property
+    def has_bare_newlines(self) -> bool:
+        """Whether there is a CR or LF that is not part of CRLF, or a NUL."""
+        return self._line_ends.bare
+
+    @property
+    def line_ends(self) -> int:
+        """How many line ends there are, of whatever kind."""
+        return self._line_ends.count
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """What has come, with dots doubled; nothing, if it was too much."""
+        return tuple(self._pieces)
+
+    @property
+    def content(self) -> Stuffed:
+        """The content as it can be passed on."""
+        return Stuffed(self.pieces, self._size)
+
+    def _flush(self) -> None:
+        if self._small:
+            small, self._small = bytes(self._small), b""
+            self._take(small)
+
+    def _take(self, piece: bytes) -> None:
+        piece = self._from_wire(piece) if self._stuffed else self._as_written(piece)
+        self.is_too_big = self._size > self._max
+        self.had_no_room = self.had_no_room or self._is_full()
+        if self.had_no_room or self.is_too_big:
+            self._pieces.clear()
+            return
+        self._line_ends.feed(piece)
+        self._pieces.append(piece)
+
+    def _from_wire(self, piece: bytes) -> bytes:
+        """Count the dots that do not count, and see that there are two of each."""
+        before, piece = self._before, self._dot + piece
+        self._dot = b"." if piece.endswith(b".") and (before + piece).endswith(b"\r\n.") else b""
+        if self._dot:  # what follows it decides
+            piece = piece[:-1]
+        self._before = (before + piece[-2:])[-2:]
+        lines = dot_lines(before, piece)
+        if lines and lines != dot_lines(before, piece, b".."):
+            piece = canonical(before, piece)
+            lines = dot_lines(before, piece)
+        self._size += len(piece) - lines
+        return piece
+
+    def _as_written(self, piece: bytes) -> bytes:
+        """Double the dots."""
+        before, self._before = self._before, (self._before + piece[-2:])[-2:]
+        self._size += len(piece)
+        return double(before, piece) if dot_lines(before, piece) else piece

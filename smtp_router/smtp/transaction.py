@@ -1,0 +1,69 @@
+"""One transaction: the envelope as it is given, the content as it comes, and what is said at its end."""
+
+from smtp_router.config.settings import Settings
+from smtp_router.core.content import head_of
+from smtp_router.core.headers import count_fields
+from smtp_router.core.message import Parameters
+from smtp_router.core.reply import Reply
+from smtp_router.smtp.body import Body
+from smtp_router.smtp.steps import Submit
+
+MAX_RECEIVED_FIELDS = 100
+"""As many and the message goes in circles (RFC 5321 6.3)."""
+MAX_HEADER_OCTETS = 1024 * 1024
+"""How much of a header is searched for them; they are on top."""
+
+BARE_NEWLINES = Reply(code=550, enhanced="5.6.0", text="Content has a bare CR, a bare LF or a NUL")
+LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
+NO_ROOM = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try again later")
+
+
+class Transaction:
+    """What MAIL, RCPT, DATA and BDAT have brought so far."""
+
+    __slots__ = ("body", "failed", "mail_from", "mail_parameters", "rcpt_parameters", "rcpt_tos")
+
+    def __init__(self, mail_from: str, mail_parameters: Parameters) -> None:
+        """MAIL was said."""
+        self.mail_from = mail_from
+        self.mail_parameters = mail_parameters
+        self.rcpt_tos: list[str] = []
+        self.rcpt_parameters: list[Parameters] = []
+        self.body: Body | None = None
+        """The content, from DATA or the first chunk on."""
+        self.failed = False
+        """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
+
+    def end(self, settings: Settings) -> Submit | Reply:
+        """The content is complete: what to route, or why not."""
+        body = self.body
+        assert body is not None
+        body.end()
+        if body.is_too_big:
+            return too_big(settings)
+        if body.had_no_room:
+            return NO_ROOM
+        if body.has_bare_newlines and settings.bare_newlines == "reject":
+            return BARE_NEWLINES
+        if _goes_in_circles(body):
+            return LOOP
+        return Submit(
+            mail_from=self.mail_from,
+            rcpt_tos=tuple(self.rcpt_tos),
+            mail_parameters=self.mail_parameters,
+            rcpt_parameters=tuple(self.rcpt_parameters),
+            content=body.content,
+        )
+
+
+def too_big(settings: Settings) -> Reply:
+    """The reply to content above the limit."""
+    text = f"The message is bigger than {settings.max_message_bytes} octets"
+    return Reply(code=552, enhanced="5.3.4", text=text)
+
+
+def _goes_in_circles(body: Body) -> bool:
+    """Whether there are too many `Received:` fields."""
+    if body.line_ends < MAX_RECEIVED_FIELDS:
+        return False  # it has fewer lines, as most messages
+    return count_fields(head_of(body.pieces, MAX_HEADER_OCTETS), b"Received") >= MAX_RECEIVED_FIELDS

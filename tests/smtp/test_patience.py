@@ -1,0 +1,114 @@
+"""How long a client is waited for, in virtual time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtp_router.config.settings import Settings
+from smtp_router.core.reply import Reply
+from smtp_router.smtp.patience import IDLE, TOO_SLOW, UPLOAD_GRACE_S, Patience
+
+START = 1000.0
+
+
+def limits(idle_s: float = 300, rate: int = 256) -> Settings:
+    settings = Settings.model_construct(users=())
+    return settings.model_copy(update={"idle_s": idle_s, "min_upload_bytes_per_s": rate})
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict"), [(0, None), (299.9, None), (300, IDLE), (301, IDLE), (1e9, IDLE)]
+)
+def test_a_whole_command_has_to_come_within_idle_s(after_s: float, verdict: Reply | None) -> None:
+    assert Patience(START).verdict(limits(), START + after_s) == verdict
+
+
+def test_an_answer_makes_it_the_clients_turn_anew() -> None:
+    patience = Patience(START)
+    patience.begin_turn(START + 299)
+    assert patience.verdict(limits(), START + 598) is None
+    assert patience.verdict(limits(), START + 599) == IDLE
+
+
+def test_content_may_pause_for_less_than_idle_s() -> None:
+    patience = Patience(START)
+    patience.begin_upload(START + 100)
+    patience.hear(1_000_000, START + 150)
+    assert patience.verdict(limits(), START + 449) is None
+    assert patience.verdict(limits(), START + 450) == IDLE
+
+
+@pytest.mark.parametrize(
+    ("octets", "after_s", "verdict"),
+    [
+        (0, 29.9, None),  # it may take its time to get going
+        (0, 30, TOO_SLOW),
+        (7679, 30, TOO_SLOW),
+        (7680, 30, None),
+        (7680, 30.1, TOO_SLOW),
+        (76_800, 299.9, None),
+        (76_799, 300, TOO_SLOW),
+    ],
+)
+def test_content_has_to_come_as_fast_as_the_configuration_says(
+    octets: int, after_s: float, verdict: Reply | None
+) -> None:
+    """On average, from when it was awaited."""
+    patience = Patience(START)
+    patience.begin_upload(START)
+    for _ in range(octets):
+        patience.hear(1, START + after_s)
+    assert patience.verdict(limits(rate=256), START + after_s) == verdict
+
+
+def test_an_octet_now_and_then_is_not_enough() -> None:
+    patience = Patience(START)
+    patience.begin_upload(START)
+    for second in range(1, 31):
+        assert patience.verdict(limits(), START + second - 0.5) is None
+        patience.hear(1, START + second)
+    assert patience.verdict(limits(), START + 30) == TOO_SLOW
+
+
+def test_behind_its_content_a_client_is_not_slow_any_more() -> None:
+    patience = Patience(START)
+    patience.begin_upload(START)
+    patience.begin_turn(START + 20)
+    assert patience.verdict(limits(), START + 319) is None
+
+
+def test_content_begins_anew_with_each_message() -> None:
+    patience = Patience(START)
+    patience.begin_upload(START)
+    patience.hear(10**9, START + 1)
+    patience.begin_upload(START + 100)
+    assert patience.verdict(limits(), START + 129) is None
+    assert patience.verdict(limits(), START + 130) == TOO_SLOW
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 10), st.integers(0, 5000)), max_size=30),
+    st.integers(1, 1000),
+    st.floats(0, 100),
+)
+def test_whoever_keeps_the_pace_is_never_cut_off(
+    pieces: list[tuple[float, int]], rate: int, start: float
+) -> None:
+    """And whoever does not is, at any instant behind the first 30 seconds."""
+    patience = Patience(start)
+    patience.begin_upload(start)
+    now, octets = start, 0
+    for pause, size in pieces:
+        now += pause
+        patience.hear(size, now)
+        octets += size
+        elapsed = now - start
+        slow = elapsed >= UPLOAD_GRACE_S and octets < rate * elapsed
+        assert patience.verdict(limits(300, rate), now) == (TOO_SLOW if slow else None)
+
+
+def test_limits_may_change_meanwhile() -> None:
+    """A reload counts at once."""
+    patience = Patience(START)
+    assert patience.verdict(limits(idle_s=300), START + 10) is None
+    assert patience.verdict(limits(idle_s=5), START + 10) == IDLE
