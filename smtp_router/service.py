@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import os
+import random
 import resource
 import secrets
 import time
@@ -45,6 +46,10 @@ class MonotonicClock:
         """The present instant in seconds."""
         return time.monotonic()
 
+    def wall(self) -> datetime:
+        """The present, in UTC."""
+        return datetime.now(UTC)
+
 
 class Service:
     """One running router."""
@@ -62,8 +67,8 @@ class Service:
             raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
-        clock = MonotonicClock()
-        self._router = Router(self._epochs, self._sender, clock)
+        self._clock = clock = MonotonicClock()
+        self._router = Router(self._epochs, self._sender, clock, chance=random.random)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
         self._guard = Guard(lambda: self.settings, clock, max_open=_max_open())
@@ -219,7 +224,7 @@ class Service:
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
-        return datetime.now(UTC)
+        return self._clock.wall()
 
 
 def _max_open() -> int:

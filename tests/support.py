@@ -10,7 +10,7 @@ Nothing here is a mock of our code: `ScriptedSender` and `VirtualClock` implemen
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -33,6 +33,8 @@ from smtp_router.config.settings import Settings
 CONTENT = b"Subject: hello\r\nFrom: sender@a.example\r\n\r\nHello.\r\n"
 USER = "user@example.com"
 PASSWORD = "correct horse"
+EPOCH = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+"""When a `VirtualClock` starts, and when messages come."""
 
 
 # Values.
@@ -46,7 +48,7 @@ def make_message(**changes: Any) -> Message:  # noqa: ANN401 - any field of the 
         "mail_from": "sender@a.example",
         "rcpt_tos": ("rcpt@b.example",),
         "content": CONTENT,
-        "received_at": datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC),
+        "received_at": EPOCH,
     }
     return Message(**{**fields, **changes})
 
@@ -101,9 +103,14 @@ class VirtualClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = start
+        self.wall_is_off_s = 0.0
+        """By how much somebody has set the wall clock forth (or back)."""
 
     def now(self) -> float:
         return self._now
+
+    def wall(self) -> datetime:
+        return EPOCH + timedelta(seconds=self._now - 1000.0 + self.wall_is_off_s)
 
     def advance(self, seconds: float) -> None:
         self._now += seconds

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -18,6 +17,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from smtp_router.config.health import Health
+from smtp_router.config.model import Model
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import (
     Address,
@@ -38,15 +39,7 @@ DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 
-class _Model(BaseModel):
-    """Immutable, and strict about what it does not know."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
-
-
-class PluginUse(_Model):
+class PluginUse(Model):
     """A plugin by name or path, and what it is made with."""
 
     use: NonEmpty = Field(
@@ -72,7 +65,7 @@ class PluginUse(_Model):
         return {"use": value} if isinstance(value, str) else value
 
 
-class Downstream(_Model):
+class Downstream(Model):
     """A server that mail can be handed to."""
 
     addr: Address = Field(description="HOST:PORT of the server.")
@@ -121,7 +114,7 @@ def _offer_aliases(schema: dict[str, Any]) -> None:
     schema["oneOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
 
 
-class User(_Model):
+class User(Model):
     """Somebody who may send, and where that mail goes."""
 
     model_config = ConfigDict(json_schema_extra=_offer_aliases)
@@ -172,7 +165,7 @@ class User(_Model):
         return frozenset(map(OutcomeKind, self.failover_on))
 
 
-class Listener(_Model):
+class Listener(Model):
     """An address that clients connect to."""
 
     addr: ListenAddress = Field(
@@ -212,7 +205,7 @@ class Listener(_Model):
         return self
 
 
-class Timeouts(_Model):
+class Timeouts(Model):
     """How long each stage at a downstream may take (RFC 5321 4.5.3.2), within the deadline."""
 
     connect_s: Seconds = Field(default=30, description="The TCP connection.")
@@ -232,7 +225,7 @@ def _local_hostname() -> str:
     return name if is_ehlo_name(name.encode(errors="replace")) else "localhost"
 
 
-class Settings(_Model):
+class Settings(Model):
     """The whole configuration file."""
 
     listen: tuple[Listener, ...] = Field(
@@ -290,6 +283,7 @@ class Settings(_Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )
+    health: Health = Field(default_factory=Health, description="When a downstream is rested.")
 
     @field_validator("hostname")
     @classmethod

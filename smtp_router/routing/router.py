@@ -6,6 +6,7 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from smtp_router.core.decision import (
@@ -22,6 +23,7 @@ from smtp_router.core.reply import Reply
 from smtp_router.routing.epoch import Epoch, Route
 from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.shield import to_the_end
+from smtp_router.routing.target import Passage
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +46,21 @@ class Epochs(Protocol):
 class Router:
     """Routes messages, each by the epoch it started with."""
 
-    def __init__(self, epochs: Epochs, sender: Sender, clock: Clock) -> None:
-        """Take what routing needs from outside."""
+    def __init__(
+        self, epochs: Epochs, sender: Sender, clock: Clock, *, chance: Callable[[], float]
+    ) -> None:
+        """Take what routing needs from outside.
+
+        Args:
+            epochs: settings and plugins.
+            sender: who delivers.
+            clock: time.
+            chance: gives a number from 0 to 1, any of them as likely as any other.
+        """
         self._epochs = epochs
         self._sender = sender
         self._clock = clock
+        self._chance = chance
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message, and say what the client hears.
@@ -101,16 +113,21 @@ class Router:
             step = next_step(attempts, now, limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
+            offer = route.offer(attempts, now)
             chosen = await route.chains.select_downstream(
-                message, route.untried(attempts), tuple(attempts), within_s=limits.deadline - now
+                message, offer.downstreams, tuple(attempts), within_s=limits.deadline - now
             )
             if chosen is None:
                 return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
             now = self._clock.now()
-            outgoing = await route.chains.before_send(message, chosen, within_s=limits.deadline - now)
-            began = self._clock.now()
-            with target.figures.attempt():
+            if target.gauge.is_resting(now) and not offer.all_rest:
+                continue  # while the plugins were thinking, others have found out
+            with Passage(target, self._clock, self._chance) as passage:
+                outgoing = await route.chains.before_send(
+                    message, chosen, within_s=limits.deadline - now
+                )
+                began = self._clock.now()
                 outcome = await self._sender.send(
                     outgoing,
                     target.settings,
@@ -118,9 +135,9 @@ class Router:
                     until=step.until,
                     deadline=limits.deadline,
                 )
-            attempt = Attempt(downstream=chosen, outcome=outcome, seconds=self._clock.now() - began)
-            attempts.append(attempt)
-            target.figures.count(attempt)
+                attempt = Attempt(downstream=chosen, outcome=outcome, seconds=self._clock.now() - began)
+                attempts.append(attempt)
+                passage.ended(attempt)
             self._log_attempt(message, outgoing, attempt)
             if route.chains.after:
                 await to_the_end(route.chains.after_send(message, attempt))

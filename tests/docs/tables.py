@@ -371,13 +371,13 @@ def _table(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def main() -> None:
-    made = from_code()
-    text = PAGE.read_text("utf-8")
-    PAGE.write_text(
+def write(page: Path, made: Mapping[str, str]) -> None:
+    """Put these tables into a page, by their names."""
+    text = page.read_text("utf-8")
+    page.write_text(
         _TABLE.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[4]}", text), "utf-8"
     )
 
 
 if __name__ == "__main__":
-    main()
+    write(PAGE, from_code())

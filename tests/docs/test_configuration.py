@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
+from smtp_router.config.health import Health
 from smtp_router.config.load import ALIASES
 from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
@@ -33,6 +34,7 @@ MODELS: Mapping[type[BaseModel], str] = {
     User: "users[]",
     Downstream: "users[].downstreams[]",
     Timeouts: "timeouts",
+    Health: "health",
     PluginUse: "users[].algorithm and users[].plugins[]",
 }
 
@@ -42,6 +44,7 @@ DEFAULTS_IN_WORDS = {
     "tls_ca": "the system's",
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
+    "health": "all defaults",
 }
 
 TYPES: Mapping[object, str] = {
@@ -60,7 +63,11 @@ TYPES: Mapping[object, str] = {
     Downstream: "downstream",
     PluginUse: "plugin",
     Timeouts: "timeouts",
+    Health: "health",
 }
+
+TYPES_IN_WORDS = {"failure_rate": "share"}
+"""Of numbers that are not what numbers of their type are elsewhere."""
 
 
 def test_every_model_of_the_settings_has_its_section() -> None:
@@ -72,7 +79,10 @@ def test_every_key_is_in_the_reference_with_its_type_and_default(model: type[Bas
     rows = sections(PAGE)[MODELS[model]].rows
     told = {unquoted(key): (without_links(kind), default) for key, kind, default, _ in rows}
     there_are = {
-        field.alias or name: (type_in_words(field.annotation), default_in_words(name, field))
+        field.alias or name: (
+            TYPES_IN_WORDS.get(name) or type_in_words(field.annotation),
+            default_in_words(name, field),
+        )
         for name, field in model.model_fields.items()
     }
     assert told == there_are

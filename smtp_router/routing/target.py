@@ -1,0 +1,106 @@
+"""One downstream of one user: how plugins see it, how the sender does, and an attempt at it."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from smtp_router.config.settings import Downstream as DownstreamSettings
+from smtp_router.core.breaker import Rules
+from smtp_router.core.downstream import Downstream, Health
+from smtp_router.core.outcome import Attempt
+from smtp_router.routing.health import Change, Gauge
+from smtp_router.routing.ports import Clock
+
+log = logging.getLogger(__name__)
+
+
+class Target:
+    """One downstream of one user.
+
+    Args:
+        user: the login name of whose downstream it is.
+        settings: how the sender sees it.
+        gauge: how it fares.
+        rules: when it rests.
+    """
+
+    def __init__(self, user: str, settings: DownstreamSettings, gauge: Gauge, rules: Rules) -> None:
+        """See the class."""
+        self.user = user
+        self.settings = settings
+        self.gauge = gauge
+        self.rules = rules
+        self._seen = self._with(Health())
+
+    def seen(self, now: float) -> Downstream:
+        """How plugins see it at this instant; the same object as long as nothing has changed."""
+        health = self.gauge.frozen(now)
+        if health is not self._seen.health:
+            self._seen = self._with(health)
+        return self._seen
+
+    def tell(self, change: Change, attempt: Attempt, clock: Clock) -> None:
+        """Log that it rests, or is back."""
+        fields: dict[str, object] = {
+            "user": self.user,
+            "downstream": self.settings.name,
+            "server": str(self.settings.addr),
+            "whose": change.whose,
+        }
+        if change.rests_until is None:
+            log.info("downstream is back", extra={"fields": fields})
+            return
+        rest_s = change.rests_until - clock.now()
+        fields |= {
+            "seconds": round(rest_s, 1),
+            "until": (clock.wall() + timedelta(seconds=rest_s)).isoformat(timespec="seconds"),
+            "reason": str(attempt.outcome),
+        }
+        log.warning("downstream rests", extra={"fields": fields})
+
+    def _with(self, health: Health) -> Downstream:
+        return Downstream(
+            name=self.settings.name,
+            host=self.settings.addr.host,
+            port=self.settings.addr.port,
+            options=self.settings.options,
+            health=health,
+        )
+
+
+class Passage:
+    """One attempt, counted from the choice of the downstream to its end, whatever that is."""
+
+    __slots__ = ("_chance", "_clock", "_entries", "_target")
+
+    def __init__(self, target: Target, clock: Clock, chance: Callable[[], float]) -> None:
+        """Entering the context begins it."""
+        self._target = target
+        self._clock = clock
+        self._chance = chance
+
+    def __enter__(self) -> Self:
+        """Count it as under way."""
+        self._entries = self._target.gauge.enter(self._clock.now())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It is not under way any more."""
+        self._target.gauge.leave(self._entries)
+
+    def ended(self, attempt: Attempt) -> None:
+        """Count what became of it."""
+        changes = self._target.gauge.count(
+            self._entries,
+            attempt.outcome,
+            attempt.seconds,
+            self._clock.now(),
+            rules=self._target.rules,
+            chance=self._chance,
+        )
+        for change in changes:
+            self._target.tell(change, attempt, self._clock)
