@@ -21,17 +21,20 @@ class Entry(NamedTuple):
     """Whether it takes one of the half-open state's slots."""
 
 
+_FIRST = Entry(rests=0, is_trial=False)
+
+
 class Circuit:
     """One breaker at work."""
 
-    __slots__ = ("__weakref__", "_bad", "_good", "_rests", "_trials", "breaker")
+    __slots__ = ("__weakref__", "_bad", "_entry", "_good", "_trials", "breaker")
 
     def __init__(self, window_s: float) -> None:
         """Closed, and nothing is under way."""
         self.breaker = Breaker()
         self._good = Window(window_s)
         self._bad = Window(window_s)
-        self._rests = 0
+        self._entry = _FIRST  # of an attempt that is no trial
         self._trials = 0
 
     def is_resting(self, now: float) -> bool:
@@ -47,8 +50,8 @@ class Circuit:
             self.breaker = self.breaker.looked_at(now)
             if self.breaker.state is HealthState.HALF_OPEN:
                 self._trials += 1
-                return Entry(self._rests, is_trial=True)
-        return Entry(self._rests, is_trial=False)
+                return self._entry._replace(is_trial=True)
+        return self._entry
 
     def good(self, now: float) -> int:
         """How many successes there were within the window."""
@@ -56,14 +59,16 @@ class Circuit:
 
     def leave(self, entry: Entry) -> None:
         """End an attempt, when it is said what became of it, if anything."""
-        if entry.is_trial and entry.rests == self._rests:
+        if entry.is_trial and entry.rests == self._entry.rests:
             self._trials -= 1
 
     def succeeded(self, entry: Entry, now: float) -> bool:
         """Count a success; whether it is the first one after a rest."""
         self._good.add(now)
         before = self.breaker
-        if entry.rests != self._rests or (before.state is HealthState.CLOSED and not before.row):
+        if before.state is HealthState.CLOSED and not before.row:
+            return False
+        if entry.rests != self._entry.rests:
             return False
         self.breaker = before.succeeded()
         if before.state is HealthState.CLOSED:
@@ -74,7 +79,7 @@ class Circuit:
 
     def failed(self, entry: Entry, now: float, rules: Rules, chance: Callable[[], float]) -> bool:
         """Count a failure; whether a rest begins with it."""
-        if entry.rests != self._rests:
+        if entry.rests != self._entry.rests:
             return False
         if rules.window_s != self._bad.seconds:
             self._good, self._bad = Window(rules.window_s), Window(rules.window_s)
@@ -85,6 +90,6 @@ class Circuit:
         self.breaker = before.failed(now, rules, bad=bad, total=total, chance=chance())
         if self.breaker.rests == before.rests:
             return False
-        self._rests += 1
+        self._entry = Entry(rests=entry.rests + 1, is_trial=False)
         self._trials = 0
         return True

@@ -64,11 +64,13 @@ class Route:
         In the configuration's order those that do not rest. If all do, all of them, the one that failed
         least recently first: resting never answers for a downstream.
         """
-        tried = {attempt.downstream.name for attempt in attempts}
-        left = [target for name, target in self.targets.items() if name not in tried]
+        left = list(self.targets.values())
+        if attempts:
+            tried = {attempt.downstream.name for attempt in attempts}
+            left = [target for target in left if target.settings.name not in tried]
         fit = [target for target in left if not target.gauge.is_resting(now)]
         offered = fit or sorted(left, key=lambda target: target.gauge.failed_at)
-        return Offer(tuple(target.seen(now) for target in offered), all_rest=not fit)
+        return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit)
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""

@@ -15,9 +15,6 @@ from smtp_router.core.outcome import Outcome
 from smtp_router.core.window import Latency, Window
 from smtp_router.routing.circuit import Circuit, Entry
 
-_WORST_FIRST = (HealthState.OPEN, HealthState.HALF_OPEN, HealthState.CLOSED)
-_ALL_WELL = {HealthState.CLOSED}
-
 
 class Change(NamedTuple):
     """What an attempt has changed, for the log."""
@@ -60,7 +57,10 @@ class Gauge:
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred."""
-        return self._server.is_resting(now) or self._account.is_resting(now)
+        server, account = self._server, self._account
+        if server.breaker.state is account.breaker.state is HealthState.CLOSED:
+            return False  # which it is for almost every message
+        return server.is_resting(now) or account.is_resting(now)
 
     @property
     def failed_at(self) -> float:
@@ -132,11 +132,11 @@ class Gauge:
         """State and figures as they are now."""
         if self._frozen is not None:
             return self._frozen
-        states = {circuit.breaker.looked_at(now).state for circuit in (self._server, self._account)}
         bad = self._bad.total(now)
         good = self._account.good(now) if bad else 1
+        state = self._state(now)
         health = Health(
-            state=next(state for state in _WORST_FIRST if state in states),
+            state=state,
             in_flight=self._in_flight,
             delivered=self._delivered,
             failed=self._failed,
@@ -145,6 +145,14 @@ class Gauge:
             latency_s=self._latency.average,
             p95_s=self._latency.p95,
         )
-        if not bad and states == _ALL_WELL:  # otherwise it changes as time goes by
+        if not bad and state is HealthState.CLOSED:  # otherwise it changes as time goes by
             self._frozen = health
         return health
+
+    def _state(self, now: float) -> HealthState:
+        """The worse of the two."""
+        server, account = self._server.breaker.state, self._account.breaker.state
+        if server is account is HealthState.CLOSED:
+            return server
+        states = {circuit.breaker.looked_at(now).state for circuit in (self._server, self._account)}
+        return HealthState.OPEN if HealthState.OPEN in states else HealthState.HALF_OPEN

@@ -123,10 +123,11 @@ class Router:
             now = self._clock.now()
             if target.gauge.is_resting(now) and not offer.all_rest:
                 continue  # while the plugins were thinking, others have found out
-            with Passage(target, self._clock, self._chance) as passage:
-                outgoing = await route.chains.before_send(
-                    message, chosen, within_s=limits.deadline - now
-                )
+            with Passage(target, self._clock, self._chance, now) as passage:
+                outgoing = message
+                if route.chains.before:
+                    left_s = limits.deadline - now
+                    outgoing = await route.chains.before_send(message, chosen, within_s=left_s)
                 began = self._clock.now()
                 outcome = await self._sender.send(
                     outgoing,
@@ -135,9 +136,10 @@ class Router:
                     until=step.until,
                     deadline=limits.deadline,
                 )
-                attempt = Attempt(downstream=chosen, outcome=outcome, seconds=self._clock.now() - began)
+                now = self._clock.now()
+                attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
                 attempts.append(attempt)
-                passage.ended(attempt)
+                passage.ended(attempt, now)
             self._log_attempt(message, outgoing, attempt)
             if route.chains.after:
                 await to_the_end(route.chains.after_send(message, attempt))

@@ -75,15 +75,22 @@ class Passage:
 
     __slots__ = ("_chance", "_clock", "_entries", "_target")
 
-    def __init__(self, target: Target, clock: Clock, chance: Callable[[], float]) -> None:
-        """Entering the context begins it."""
+    def __init__(self, target: Target, clock: Clock, chance: Callable[[], float], now: float) -> None:
+        """It begins now.
+
+        Args:
+            target: the downstream.
+            clock: for the log.
+            chance: gives a number from 0 to 1.
+            now: the present instant.
+        """
         self._target = target
         self._clock = clock
         self._chance = chance
+        self._entries = target.gauge.enter(now)
 
     def __enter__(self) -> Self:
-        """Count it as under way."""
-        self._entries = self._target.gauge.enter(self._clock.now())
+        """Leave it, and it has ended."""
         return self
 
     def __exit__(
@@ -92,13 +99,13 @@ class Passage:
         """It is not under way any more."""
         self._target.gauge.leave(self._entries)
 
-    def ended(self, attempt: Attempt) -> None:
-        """Count what became of it."""
+    def ended(self, attempt: Attempt, now: float) -> None:
+        """Count what became of it, now."""
         changes = self._target.gauge.count(
             self._entries,
             attempt.outcome,
             attempt.seconds,
-            self._clock.now(),
+            now,
             rules=self._target.rules,
             chance=self._chance,
         )
