@@ -50,6 +50,10 @@ class MonotonicClock:
         """The present, in UTC."""
         return datetime.now(UTC)
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+        await asyncio.sleep(seconds)
+
 
 class Service:
     """One running router."""

@@ -8,6 +8,7 @@ Nothing here is a mock of our code: `ScriptedSender` and `VirtualClock` implemen
 `routing.ports` that the wire and the service implement for real.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,7 @@ class VirtualClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = start
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self.wall_is_off_s = 0.0
         """By how much somebody has set the wall clock forth (or back)."""
 
@@ -112,8 +114,21 @@ class VirtualClock:
     def wall(self) -> datetime:
         return EPOCH + timedelta(seconds=self._now - 1000.0 + self.wall_is_off_s)
 
+    async def sleep(self, seconds: float) -> None:
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._now + seconds, sleeper))
+        self._wake()
+        await sleeper
+
     def advance(self, seconds: float) -> None:
         self._now += seconds
+        self._wake()
+
+    def _wake(self) -> None:
+        for end, sleeper in self._sleepers:
+            if end <= self._now and not sleeper.done():
+                sleeper.set_result(None)
+        self._sleepers = [one for one in self._sleepers if not one[1].done()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from smtp_router.config.health import Health
+from smtp_router.config.limits import Limits
 from smtp_router.config.model import Model
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import (
@@ -84,6 +85,7 @@ class Downstream(Model):
     tls_ca: Path | None = Field(
         default=None, description="A file of CA certificates to trust instead of the system's."
     )
+    limits: Limits = Field(default_factory=Limits, description="How much it gets.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,11 +1,14 @@
 """What happened lately: how often within a span of time, and how long it took."""
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
-from math import floor
 
 PARTS = 64
 """Into how many parts a span is divided: that bounds what is remembered, whatever is counted."""
+
+TICK_S = 0.001
+"""How much later than by the book a window opens: the instant itself may be a rounding error short."""
 
 LATEST = 100
 
@@ -27,7 +30,7 @@ class Window:
 
     def add(self, now: float) -> int:
         """Count one more at this instant; the part of the window it is in."""
-        part = floor(now * self._per_second)
+        part = math.floor(now * self._per_second)
         counts = self._counts
         if counts and counts[-1][0] == part:
             counts[-1][1] += 1
@@ -40,8 +43,27 @@ class Window:
     def total(self, now: float) -> int:
         """How many there are at this instant."""
         if self._total:
-            self._forget(floor(now * self._per_second))
+            self._forget(math.floor(now * self._per_second))
         return self._total
+
+    def take_back(self, part: int) -> None:
+        """Count one less, as if what was counted in this part had not happened."""
+        for counted in reversed(self._counts):
+            if counted[0] == part and counted[1]:
+                counted[1] -= 1
+                self._total -= 1
+                return
+
+    def opens_at(self, now: float, limit: int) -> float:
+        """From which instant on there are fewer than `limit`; `now` if there are."""
+        too_many = self.total(now) - limit + 1
+        if too_many <= 0:
+            return now
+        for part, count in self._counts:
+            too_many -= count
+            if too_many <= 0:
+                return (part + PARTS + 1) / self._per_second + TICK_S
+        return math.inf
 
     def clear(self) -> None:
         """Forget all."""

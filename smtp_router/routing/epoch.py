@@ -22,21 +22,23 @@ from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.plugin import Plugin, chains
 from smtp_router.hooks.registry import Registry, is_path
-from smtp_router.routing.gauges import Gauges
 from smtp_router.routing.policy import Networks
 from smtp_router.routing.target import Target
+from smtp_router.routing.targets import Targets
 
 
 class Offer(NamedTuple):
     """What the plugins may choose from.
 
     Args:
-        downstreams: those worth trying for this message; never one that was tried.
+        downstreams: those worth trying for this message.
         all_rest: whether they are those that rest, since no others are left.
+        left: how many are left to try in all, the resting ones among them.
     """
 
     downstreams: tuple[Downstream, ...]
     all_rest: bool
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +60,23 @@ class Route:
     chains: Chains
     files: Mapping[PluginFile, str]
 
+    def left(self, attempts: Sequence[Attempt]) -> list[Target]:
+        """Those not yet tried, in the configuration's order."""
+        if not attempts:
+            return list(self.targets.values())
+        tried = {attempt.downstream.name for attempt in attempts}
+        return [target for name, target in self.targets.items() if name not in tried]
+
     def offer(self, attempts: Sequence[Attempt], now: float) -> Offer:
         """The downstreams still worth trying, with their health as it is now.
 
-        In the configuration's order those that do not rest. If all do, all of them, the one that failed
-        least recently first: resting never answers for a downstream.
+        Of those that have room, in the configuration's order, the ones that do not rest. If all do, all
+        of them, the one that failed least recently first: resting never answers for a downstream.
         """
-        left = list(self.targets.values())
-        if attempts:
-            tried = {attempt.downstream.name for attempt in attempts}
-            left = [target for target in left if target.settings.name not in tried]
+        left = [target for target in self.left(attempts) if target.has_room(now)]
         fit = [target for target in left if not target.gauge.is_resting(now)]
         offered = fit or sorted(left, key=lambda target: target.gauge.failed_at)
-        return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit)
+        return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit, left=len(left))
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""
@@ -87,7 +93,7 @@ class Epoch:
         routes: by login name.
         password_kinds: the forms in which passwords are stored.
         networks: whose the clients from certain addresses are.
-        gauges: how all downstreams fare; those of the epoch before.
+        shared: what the targets of all epochs share.
     """
 
     number: int
@@ -95,7 +101,7 @@ class Epoch:
     routes: Mapping[str, Route]
     password_kinds: frozenset[Kind]
     networks: Networks
-    gauges: Gauges
+    shared: Targets
 
     @property
     def settings(self) -> Settings:
@@ -131,11 +137,11 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
     """
     registry.rescan()
     problems: list[Problem] = []
-    gauges = previous.gauges if previous else Gauges()
+    shared = previous.shared if previous else Targets()
     routes = {}
     for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
         old = previous.routes.get(user.email) if previous else None
-        builder = _RouteBuilder(loaded, registry, user, old, ("users", index), gauges=gauges)
+        builder = _RouteBuilder(loaded, registry, user, old, ("users", index), shared=shared)
         routes[user.email] = builder.build()
         problems += builder.problems
     if problems:
@@ -148,7 +154,7 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
         routes=MappingProxyType(routes),
         password_kinds=kinds,
         networks=Networks(loaded.settings.users),
-        gauges=gauges,
+        shared=shared,
     )
 
 
@@ -163,11 +169,11 @@ class _RouteBuilder:
         old: Route | None,
         path: KeyPath,
         *,
-        gauges: Gauges,
+        shared: Targets,
     ) -> None:
         self.loaded = loaded
         self.registry = registry
-        self.gauges = gauges
+        self.shared = shared
         self.user = user
         self.old = old
         self.path = path
@@ -188,8 +194,7 @@ class _RouteBuilder:
         )
 
     def _target(self, settings: DownstreamSettings) -> Target:
-        rules = self.loaded.settings.health.rules
-        return Target(self.user.email, settings, self.gauges.of(settings, rules.window_s), rules)
+        return self.shared.make(self.user.email, settings, self.loaded.settings.health.rules)
 
     def _plugins(self) -> Iterator[Plugin]:
         paths: list[KeyPath] = [

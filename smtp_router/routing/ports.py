@@ -23,6 +23,10 @@ class Clock(Protocol):
         """The present in UTC, for logs and calendars. It may be set back and forth."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+        ...
+
 
 class Sender(Protocol):
     """Hands a message to a downstream, once."""

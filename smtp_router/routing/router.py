@@ -6,24 +6,29 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol
 
 from smtp_router.core.decision import (
     OUR_FAULT,
     Finish,
     Limits,
+    end_of_attempt,
     give_up,
     next_step,
+    without_room,
 )
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
-from smtp_router.routing.epoch import Epoch, Route
+from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.shield import to_the_end
 from smtp_router.routing.target import Passage
+from smtp_router.routing.waiting import WaitingLines
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class Router:
         self._sender = sender
         self._clock = clock
         self._chance = chance
+        self._lines = WaitingLines(clock)
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message, and say what the client hears.
@@ -109,20 +115,23 @@ class Router:
             failover_on=route.user.outcomes_that_fail_over,
         )
         while True:
-            now = self._clock.now()
-            step = next_step(attempts, now, limits)
+            step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
-            offer = route.offer(attempts, now)
+            offer = await self._offer(route, attempts, limits.deadline)
+            if not offer.downstreams:
+                self._log_used_up(message, route, attempts)
+                return without_room(attempts)
+            left_s = limits.deadline - self._clock.now()
             chosen = await route.chains.select_downstream(
-                message, offer.downstreams, tuple(attempts), within_s=limits.deadline - now
+                message, offer.downstreams, tuple(attempts), within_s=left_s
             )
             if chosen is None:
                 return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
             now = self._clock.now()
-            if target.gauge.is_resting(now) and not offer.all_rest:
-                continue  # while the plugins were thinking, others have found out
+            if not target.has_room(now) or (target.gauge.is_resting(now) and not offer.all_rest):
+                continue  # while the plugins were thinking, others were faster
             with Passage(target, self._clock, self._chance, now) as passage:
                 outgoing = message
                 if route.chains.before:
@@ -133,7 +142,7 @@ class Router:
                     outgoing,
                     target.settings,
                     epoch.settings,
-                    until=step.until,
+                    until=end_of_attempt(now, limits.deadline, offer.left),
                     deadline=limits.deadline,
                 )
                 now = self._clock.now()
@@ -143,6 +152,30 @@ class Router:
             self._log_attempt(message, outgoing, attempt)
             if route.chains.after:
                 await to_the_end(route.chains.after_send(message, attempt))
+
+    async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
+        """What there is to choose from; waits, if the limits say so, until there is anything."""
+        offer = route.offer(attempts, self._clock.now())
+        if offer.downstreams and not self._lines.has(route, attempts):
+            return offer
+        await self._lines.wait(route, attempts, deadline)
+        return route.offer(attempts, self._clock.now())
+
+    def _log_used_up(self, message: Message, route: Route, attempts: list[Attempt]) -> None:
+        now = self._clock.now()
+        opens_s = min(target.opens_at(now) for target in route.left(attempts)) - now
+        opens = None if math.isinf(opens_s) else self._clock.wall() + timedelta(seconds=opens_s)
+        log.warning(
+            "limits used up",
+            extra={
+                "fields": {
+                    "id": message.id,
+                    "user": message.user,
+                    "downstreams": [target.settings.name for target in route.left(attempts)],
+                    "opens": opens.isoformat(timespec="seconds") if opens else None,
+                }
+            },
+        )
 
     def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
         outcome = attempt.outcome

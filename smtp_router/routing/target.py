@@ -6,11 +6,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.core.breaker import Rules
 from smtp_router.core.downstream import Downstream, Health
-from smtp_router.core.outcome import Attempt
+from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
+from smtp_router.routing.limits import Meter
 from smtp_router.routing.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -22,16 +24,22 @@ class Target:
     Args:
         user: the login name of whose downstream it is.
         settings: how the sender sees it.
-        gauge: how it fares.
         rules: when it rests.
+        gauge: how it fares.
+        meter: what is sent there, and to whom else counts together with it.
     """
 
-    def __init__(self, user: str, settings: DownstreamSettings, gauge: Gauge, rules: Rules) -> None:
+    def __init__(
+        self, user: str, settings: DownstreamSettings, rules: Rules, *, gauge: Gauge, meter: Meter
+    ) -> None:
         """See the class."""
         self.user = user
         self.settings = settings
-        self.gauge = gauge
+        self.limits = settings.limits
         self.rules = rules
+        self.gauge = gauge
+        self.meter = meter
+        self._is_limited = self.limits != Limits()
         self._seen = self._with(Health())
 
     def seen(self, now: float) -> Downstream:
@@ -40,6 +48,14 @@ class Target:
         if health is not self._seen.health:
             self._seen = self._with(health)
         return self._seen
+
+    def has_room(self, now: float) -> bool:
+        """Whether its limits leave room for one more message."""
+        return not self._is_limited or self.opens_at(now) <= now
+
+    def opens_at(self, now: float) -> float:
+        """From which instant on they do; infinity: when another message is done."""
+        return self.meter.opens_at(self.limits, now)
 
     def tell(self, change: Change, attempt: Attempt, clock: Clock) -> None:
         """Log that it rests, or is back."""
@@ -73,7 +89,7 @@ class Target:
 class Passage:
     """One attempt, counted from the choice of the downstream to its end, whatever that is."""
 
-    __slots__ = ("_chance", "_clock", "_entries", "_target")
+    __slots__ = ("_chance", "_clock", "_entries", "_place", "_sent", "_target")
 
     def __init__(self, target: Target, clock: Clock, chance: Callable[[], float], now: float) -> None:
         """It begins now.
@@ -88,6 +104,8 @@ class Passage:
         self._clock = clock
         self._chance = chance
         self._entries = target.gauge.enter(now)
+        self._place = target.meter.take(now)
+        self._sent = False
 
     def __enter__(self) -> Self:
         """Leave it, and it has ended."""
@@ -98,9 +116,11 @@ class Passage:
     ) -> None:
         """It is not under way any more."""
         self._target.gauge.leave(self._entries)
+        self._target.meter.leave(self._place, sent=self._sent)
 
     def ended(self, attempt: Attempt, now: float) -> None:
         """Count what became of it, now."""
+        self._sent = isinstance(attempt.outcome, Delivered | InDoubt)
         changes = self._target.gauge.count(
             self._entries,
             attempt.outcome,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.core.window import LATEST, PARTS, Latency, Window
+from smtp_router.core.window import LATEST, PARTS, TICK_S, Latency, Window
 
 STARTS = st.sampled_from([0.0, -1e9, 1e6, 12345.678])
 
@@ -23,6 +23,60 @@ def test_a_window_counts_all_that_happened_within_it_and_little_else(
         within = sum(age < 1 - 1e-6 for age in ages)
         within_and_a_part = sum(age <= 1 + 1 / PARTS + 1e-6 for age in ages)
         assert within <= window.total(now) <= within_and_a_part
+
+
+@given(
+    STARTS,
+    st.floats(0.01, 3600),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=200),
+)
+def test_who_goes_only_when_it_is_open_is_never_over_the_limit_within_any_window(
+    start: float, seconds: float, limit: int, tries: list[tuple[float, bool]]
+) -> None:
+    window, now, gone = Window(seconds), start, list[float]()
+    for pause, keep in tries:
+        now += seconds * pause
+        if window.opens_at(now, limit) > now:
+            continue
+        part = window.add(now)
+        if keep:
+            gone.append(now)
+        else:
+            window.take_back(part)
+    for then in gone:
+        assert sum(0 <= then - other < seconds * (1 - 1e-6) for other in gone) <= limit
+
+
+@given(STARTS, st.floats(0.01, 3600), st.integers(1, 20), st.lists(st.floats(0, 0.5), min_size=1))
+def test_it_opens_when_it_says_and_not_before(
+    start: float, seconds: float, limit: int, pauses: list[float]
+) -> None:
+    window, now = Window(seconds), start
+    for pause in pauses:
+        now += seconds * pause
+        window.add(now)
+    opens_at = window.opens_at(now, limit)
+    assert (opens_at <= now) == (window.total(now) < limit)
+    assert opens_at <= now + seconds * (1 + 2 / PARTS) + 2 * TICK_S
+    if opens_at > now:
+        before = max(now, opens_at - 2 * TICK_S)
+        assert window.opens_at(before, limit) == opens_at
+        assert window.opens_at(opens_at, limit) <= opens_at
+
+
+def test_what_is_taken_back_twice_or_too_late_takes_nothing_from_others() -> None:
+    window = Window(60.0)
+    early = window.add(0.0)
+    window.add(30.0)
+    window.take_back(early)
+    window.take_back(early)
+    assert window.total(30.0) == 1
+    assert window.total(59.0) == 1
+    late = window.add(59.0)
+    assert window.total(200.0) == 0
+    window.take_back(late)
+    assert window.total(200.0) == 0
 
 
 def test_what_it_remembers_does_not_grow_with_what_it_counts() -> None:

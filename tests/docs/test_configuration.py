@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
 from smtp_router.config.health import Health
+from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
 from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
@@ -33,6 +34,7 @@ MODELS: Mapping[type[BaseModel], str] = {
     Listener: "listen[]",
     User: "users[]",
     Downstream: "users[].downstreams[]",
+    Limits: "users[].downstreams[].limits",
     Timeouts: "timeouts",
     Health: "health",
     PluginUse: "users[].algorithm and users[].plugins[]",
@@ -45,6 +47,8 @@ DEFAULTS_IN_WORDS = {
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
     "health": "all defaults",
+    "limits": "none",
+    "counted_as": "`email`/`name`",
 }
 
 TYPES: Mapping[object, str] = {
@@ -64,6 +68,7 @@ TYPES: Mapping[object, str] = {
     PluginUse: "plugin",
     Timeouts: "timeouts",
     Health: "health",
+    Limits: "limits",
 }
 
 TYPES_IN_WORDS = {"failure_rate": "share"}

@@ -1,4 +1,4 @@
-"""Who shares a gauge with whom."""
+"""What targets share."""
 
 import gc
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 from smtp_router import Outcome, Stage
 from smtp_router.config.load import load
 from smtp_router.config.settings import Downstream
-from smtp_router.routing.gauges import Gauges
+from smtp_router.core.breaker import Rules
+from smtp_router.routing.targets import Targets
 from tests.routing.bench import rest
 from tests.support import config_text, deferred, unreachable
 
@@ -35,6 +36,7 @@ def refused() -> Outcome:
         ({}, unreachable(), True),
         ({}, refused(), True),
         ({"name": "b", "options": {"weight": 3}}, refused(), True),
+        ({"limits": {"per_hour": 3}}, refused(), True),
         ({"pass": "another"}, unreachable(), True),
         ({"pass": "another"}, refused(), False),
         ({"user": "another"}, refused(), False),
@@ -50,18 +52,19 @@ def test_a_server_is_shared_by_all_and_a_login_by_those_who_have_it(
     outcome: Outcome,
     shared: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    gauges = Gauges()
-    one, two = gauges.of(settings(), 60.0), gauges.of(settings(**other), 60.0)
+    targets = Targets()
+    one = targets.make("one", settings(), Rules()).gauge
+    two = targets.make("two", settings(**other), Rules()).gauge
     rest(one, outcome)
     assert one.is_resting(now=0.0)
     assert two.is_resting(now=0.0) == shared
 
 
 def test_what_nobody_uses_any_more_is_forgotten(settings: Any) -> None:  # noqa: ANN401 - a function
-    gauges = Gauges()
-    gauge = gauges.of(settings(), 60.0)
+    targets = Targets()
+    gauge = targets.make("one", settings(), Rules()).gauge
     rest(gauge)
-    assert gauges.of(settings(), 60.0) is gauge
+    assert targets.make("one", settings(), Rules()).gauge is gauge
     del gauge
     gc.collect()
-    assert not gauges.of(settings(), 60.0).is_resting(now=0.0)
+    assert not targets.make("one", settings(), Rules()).gauge.is_resting(now=0.0)
