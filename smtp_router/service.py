@@ -46,6 +46,14 @@ class MonotonicClock:
         """The present instant in seconds."""
         return time.monotonic()
 
+    def wall(self) -> datetime:
+        """The present, in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+        await asyncio.sleep(seconds)
+
 
 class Service:
     """One running router."""
@@ -67,11 +75,13 @@ class Service:
             raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
         self._sender = SmtpSender()
-        clock = MonotonicClock()
-        self._router = Router(self._epochs, sender or self._sender, clock, journal)
+        self._clock = clock = MonotonicClock()
+        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
+        self._router = Router(
+            self._epochs, sender or self._sender, clock, chance=self._ids.random, journal=journal
+        )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
         self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -234,7 +244,7 @@ class Service:
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
-        return datetime.now(UTC)
+        return self._clock.wall()
 
 
 def _max_files() -> int:

@@ -1,4 +1,4 @@
-"""What all models of the configuration have in common."""
+"""What all parts of the settings have in common."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -19,7 +19,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from smtp_router.config.model import Model as _Model
+from smtp_router.config.health import Health
+from smtp_router.config.limits import Limits
+from smtp_router.config.model import Model
 from smtp_router.config.presets import Presets
 from smtp_router.config.provider_use import ProviderUse, fill_in
 from smtp_router.config.replies import ReplyRule
@@ -44,7 +46,7 @@ DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 
-class PluginUse(_Model):
+class PluginUse(Model):
     """A plugin by name or path, and what it is made with."""
 
     use: NonEmpty = Field(
@@ -76,7 +78,7 @@ def _addr_or_provider(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": ["addr"]}, {"required": ["provider"]}]
 
 
-class Downstream(_Model):
+class Downstream(Model):
     """A server that mail can be handed to."""
 
     model_config = ConfigDict(json_schema_extra=_addr_or_provider)
@@ -105,6 +107,7 @@ class Downstream(_Model):
     tls_ca: Path | None = Field(
         default=None, description="A file of CA certificates to trust instead of the system's."
     )
+    limits: Limits = Field(default_factory=Limits, description="How much it gets.")
     replies: tuple[ReplyRule, ...] = Field(
         default=(), description="What its replies mean, in order; the provider's rules come after them."
     )
@@ -160,7 +163,7 @@ def _offer_aliases(schema: dict[str, Any]) -> None:
     schema["oneOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
 
 
-class User(_Model):
+class User(Model):
     """Somebody who may send, and where that mail goes."""
 
     model_config = ConfigDict(json_schema_extra=_offer_aliases)
@@ -211,7 +214,7 @@ class User(_Model):
         return frozenset(map(OutcomeKind, self.failover_on))
 
 
-class Listener(_Model):
+class Listener(Model):
     """An address that clients connect to."""
 
     addr: ListenAddress = Field(
@@ -251,7 +254,7 @@ class Listener(_Model):
         return self
 
 
-class Timeouts(_Model):
+class Timeouts(Model):
     """How long each stage at a downstream may take (RFC 5321 4.5.3.2), within the deadline."""
 
     connect_s: Seconds = Field(default=30, description="The TCP connection.")
@@ -271,7 +274,7 @@ def _local_hostname() -> str:
     return name if is_ehlo_name(name.encode(errors="replace")) else "localhost"
 
 
-class Settings(_Model):
+class Settings(Model):
     """The whole configuration file."""
 
     listen: tuple[Listener, ...] = Field(
@@ -335,6 +338,7 @@ class Settings(_Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )
+    health: Health = Field(default_factory=Health, description="When a downstream is rested.")
 
     @field_validator("hostname")
     @classmethod

@@ -184,6 +184,7 @@ Network = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
 ]
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
 Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -3,6 +3,7 @@
 The wire implements them for real (`smtp_router.smtp`), tests and simulations with their own.
 """
 
+from datetime import datetime
 from typing import Protocol
 
 from smtp_router.config.settings import Downstream as DownstreamSettings
@@ -12,10 +13,18 @@ from smtp_router.core.outcome import Outcome
 
 
 class Clock(Protocol):
-    """Time that only moves forward."""
+    """Time, and what people call it."""
 
     def now(self) -> float:
-        """The present instant in seconds; where it starts means nothing."""
+        """The present instant in seconds. It only moves forward; where it starts means nothing."""
+        ...
+
+    def wall(self) -> datetime:
+        """The present in UTC, for logs and calendars. It may be set back and forth."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
         ...
 
 

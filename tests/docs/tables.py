@@ -21,6 +21,7 @@ from smtp_router.core.decision import (
     SESSION_REPLIES,
     TOO_LATE,
     UNREACHABLE,
+    USED_UP,
     Finish,
     Limits,
     answer,
@@ -44,7 +45,7 @@ from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, verdict
 from smtp_router.smtp.wire import Mark
-from tests.docs import provider_tables
+from tests.docs import health_tables, provider_tables
 from tests.docs.markdown import Row, table, write
 from tests.support import VirtualClock, config_text, make_attempt, make_message
 
@@ -209,6 +210,7 @@ def others() -> str:
                 "time runs out with a downstream left to try, or the last one silent",
                 _code(TOO_LATE),
             ),
+            ("all downstreams that are left have reached their [limits](limits.md)", _code(USED_UP)),
             ("a plugin failed, or the router itself", _code(OUR_FAULT)),
             ("the user was taken out of the configuration during the session", _code(UNKNOWN_USER)),
         ],
@@ -449,6 +451,7 @@ def _joined(rows: list[Row]) -> list[Row]:
 def main() -> None:
     write(PAGE, _MAKERS)
     write(provider_tables.PAGE, provider_tables.MAKERS)
+    write(health_tables.PAGE, health_tables.MAKERS)
 
 
 if __name__ == "__main__":

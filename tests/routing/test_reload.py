@@ -375,6 +375,6 @@ async def test_a_fault_while_refreshing_is_transient(
             raise OSError("s3cret")
 
     bench.write("algorithm.py", LAST)
-    bench.router = Router(Broken(), bench.sender, bench.clock)
+    bench.router = Router(Broken(), bench.sender, bench.clock, chance=lambda: 0.0)
     assert await bench.route() == OUR_FAULT
     assert caplog.records[0].getMessage() == "routing failed"
