@@ -14,7 +14,7 @@ HELLO = b"Subject: hello\r\n\r\nhello\r\n"
 MAX_FILES = 120
 LOST_FILES = 60
 MOST = (MAX_FILES - RESERVED_FILES) // 2 * 9 // 10
-"""As many clients from one address as are counted on: each may need a connection to a downstream, too."""
+"""As many clients from one address as there may be: each may need another for a downstream."""
 
 HOARDER = f'''"""A plugin that opens files, and never closes them."""
 
