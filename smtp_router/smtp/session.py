@@ -88,11 +88,11 @@ class ClientSession(Link):
             self._say_good_bye(refusal)
         elif tls is None and has_spoken(descriptor):
             self._refuse_early_talker()
-        else:
-            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
-            if tls is not None:  # what was sent along with the handshake comes before the next turn
-                self._is_early = True
-                self.loop.call_soon(self._banner_is_out)
+        elif tls is None:
+            self._greet()
+        else:  # what was sent along with the handshake comes now, or (uvloop) in the next turn
+            self._is_early = True
+            self.loop.call_soon(self.loop.call_soon, self._greet)
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
@@ -152,8 +152,10 @@ class ClientSession(Link):
             self._complain("client timed out", reply=str(reply))
             self._say_good_bye(reply)
 
-    def _banner_is_out(self) -> None:
+    def _greet(self) -> None:
         self._is_early = False
+        if self._closing_since is None:
+            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
