@@ -7,7 +7,7 @@ that one failed login is not followed by a second one.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -163,7 +163,9 @@ class Connection:
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
 
-    async def content(self, wire: bytes, deadline: float) -> Outcome:
+    async def content(
+        self, wire: bytes, deadline: float, on_final: Callable[[], None] = lambda: None
+    ) -> Outcome:
         """Send the content and read the reply to its final dot: the one that decides.
 
         Until the last octets have left this process, a failure is a plain one; after that it leaves the
@@ -172,6 +174,7 @@ class Connection:
         Args:
             wire: the content as it goes over the wire, with the final dot.
             deadline: the instant by which the reply must be there.
+            on_final: to be called right before the final dot goes out.
         """
         self.in_sync = False
         protocol = self._client.protocol
@@ -179,7 +182,7 @@ class Connection:
             return Deferred(stage=Stage.DATA, reason="the connection was lost")
         # In this order: aiosmtplib drops a reply that nobody awaits.
         reading = asyncio.ensure_future(protocol.read_response())
-        writing = asyncio.ensure_future(_write(protocol, wire))
+        writing = asyncio.ensure_future(_write(protocol, wire, on_final))
         transport = _writing(protocol.transport)
         out = False
         try:
@@ -340,13 +343,15 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
     raise last
 
 
-async def _write(protocol: SMTPProtocol, wire: bytes) -> None:
+async def _write(protocol: SMTPProtocol, wire: bytes, on_final: Callable[[], None]) -> None:
     """Write content at the pace at which it is taken, and let others have their turns.
 
     Raises:
         SMTPException, OSError: the connection is lost.
     """
     for start in range(0, len(wire), BLOCK_OCTETS):
+        if start + BLOCK_OCTETS >= len(wire):
+            on_final()
         protocol.write(wire[start : start + BLOCK_OCTETS])
         if start + BLOCK_OCTETS < len(wire):
             # As the standard library's streams do it; there is no public way.
