@@ -141,6 +141,7 @@ class Sent:
     settings: Settings
     until: float
     deadline: float
+    on_final: Callable[[], None]
 
 
 Step = Outcome | BaseException | Callable[[Sent], Awaitable[Outcome]]
@@ -184,6 +185,7 @@ class ScriptedSender:
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None] = lambda: None,
     ) -> Outcome:
         sent = Sent(
             message=message,
@@ -192,6 +194,7 @@ class ScriptedSender:
             settings=settings,
             until=until,
             deadline=deadline,
+            on_final=on_final,
         )
         self.sent.append(sent)
         takes_s = self._takes_s
@@ -201,6 +204,8 @@ class ScriptedSender:
         if isinstance(step, BaseException):
             raise step
         if isinstance(step, Outcome):
+            if step.stage is Stage.FINAL:
+                on_final()
             return step
         return await step(sent)
 

@@ -136,6 +136,7 @@ def parse(
     else:
         assert settings is not None
         problems += [_problem(file, root, *found) for found in _shared_networks(settings)]
+        problems += [_problem(file, root, *found) for found in _differing_quotas(settings)]
     problems += _duplicates(file, root)
     if settings is not None and not problems:
         positions = range(len(settings.users))
@@ -243,6 +244,19 @@ def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
                     ("users", index, "networks", position),
                     (f"belongs to users[{owners[network]}], too: a network has one user"),
                 )
+
+
+def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Downstreams that count together and do not agree on how much that is."""
+    for index, user in enumerate(settings.users):
+        for position, downstream in enumerate(user.downstreams):
+            limits = downstream.limits
+            shared = settings.quotas[limits.name(user.email, downstream.name)]
+            for kind, limit in limits.quotas.items():
+                if shared[kind] != limit:
+                    path = ("users", index, "downstreams", position, "limits", f"per_{kind}")
+                    message = f"is {shared[kind]} elsewhere: what is counted together has one quota"
+                    yield path, message
 
 
 def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:

@@ -4,6 +4,8 @@ All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
 """
 
 import socket
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -39,6 +41,7 @@ from smtp_router.config.types import (
 )
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.core.periods import Kind
 from smtp_router.core.replies import Rule
 from smtp_router.credentials import kind_of
 
@@ -338,7 +341,21 @@ class Settings(Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )
+    state: Path = Field(
+        default=Path("smtp-router.db"),
+        description="The file that outlives a restart, for limits per day and per month.",
+    )
     health: Health = Field(default_factory=Health, description="When a downstream is rested.")
+
+    @cached_property
+    def quotas(self) -> Mapping[str, Mapping[Kind, int]]:
+        """What there is by the calendar, by the name under which it is counted."""
+        found: dict[str, dict[Kind, int]] = {}
+        for user in self.users:
+            for downstream in user.downstreams:
+                limits = downstream.limits
+                found.setdefault(limits.name(user.email, downstream.name), {}).update(limits.quotas)
+        return found
 
     @field_validator("hostname")
     @classmethod

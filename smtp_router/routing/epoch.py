@@ -124,20 +124,27 @@ def plugin_files(loaded: Loaded, registry: Registry) -> frozenset[PluginFile]:
     )
 
 
-def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> Epoch:
+def build(
+    loaded: Loaded,
+    registry: Registry,
+    previous: Epoch | None = None,
+    *,
+    shared: Targets | None = None,
+) -> Epoch:
     """Load every plugin that a configuration names, and compile all routes.
 
     Args:
         loaded: the checked configuration.
         registry: where plugins come from.
         previous: the epoch at work, to take over what did not change.
+        shared: for the first one: what the targets of all share.
 
     Raises:
         ConfigError: with every plugin that cannot be used, and why.
     """
     registry.rescan()
     problems: list[Problem] = []
-    shared = previous.shared if previous else Targets()
+    shared = previous.shared if previous else shared or Targets()
     routes = {}
     for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
         old = previous.routes.get(user.email) if previous else None
@@ -194,7 +201,7 @@ class _RouteBuilder:
         )
 
     def _target(self, settings: DownstreamSettings) -> Target:
-        return self.shared.make(self.user.email, settings, self.loaded.settings.health.rules)
+        return self.shared.make(self.user.email, settings, self.loaded.settings)
 
     def _plugins(self) -> Iterator[Plugin]:
         paths: list[KeyPath] = [

@@ -3,6 +3,7 @@
 The wire implements them for real (`smtp_router.smtp`), tests and simulations with their own.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Sender(Protocol):
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None],
     ) -> Outcome:
         """Try to deliver.
 
@@ -48,6 +50,8 @@ class Sender(Protocol):
             settings: host name and time limits.
             until: the instant by which the final dot must be out.
             deadline: the instant by which the outcome must be known.
+            on_final: to be called right before the final dot goes out: from then on the downstream may
+                have the message, whatever becomes of this process.
 
         Returns:
             What became of it. A transport's failure is an outcome, never an exception.

@@ -138,6 +138,8 @@ class Router:
             if chosen is None:
                 return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
+            if target.quotas and not await target.is_ready():
+                continue
             now = self._clock.now()
             if not target.has_room(now) or (target.is_resting(now) and not offer.all_rest):
                 continue  # while the plugins were thinking, others were faster
@@ -153,6 +155,7 @@ class Router:
                     epoch.settings,
                     until=end_of_attempt(now, limits.deadline, offer.left),
                     deadline=limits.deadline,
+                    on_final=passage.commit,
                 )
                 now = self._clock.now()
                 attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -17,6 +17,7 @@ from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt, Outc
 from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter
 from smtp_router.routing.ports import Clock
+from smtp_router.routing.quotas import Quota
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,18 @@ class Target:
         rules: when it rests.
         gauge: how it fares.
         meter: what is sent there, and to whom else counts together with it.
+        quotas: those that it has by the calendar.
     """
 
     def __init__(
-        self, user: str, settings: DownstreamSettings, rules: Rules, *, gauge: Gauge, meter: Meter
+        self,
+        user: str,
+        settings: DownstreamSettings,
+        rules: Rules,
+        *,
+        gauge: Gauge,
+        meter: Meter,
+        quotas: Sequence[Quota],
     ) -> None:
         """See the class."""
         self.user = user
@@ -42,7 +51,8 @@ class Target:
         self.rules = rules
         self.gauge = gauge
         self.meter = meter
-        self._is_limited = self.limits != Limits()
+        self.is_limited = self.limits != Limits()
+        self.quotas = quotas
         self._seen = self._with(Health())
         self._rests_until = -math.inf
 
@@ -70,11 +80,26 @@ class Target:
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        return not self._is_limited or self.opens_at(now) <= now
+        return not self.is_limited or self.opens_at(now) <= now
 
     def opens_at(self, now: float) -> float:
         """From which instant on they do; infinity: when another message is done."""
-        return self.meter.opens_at(self.limits, now)
+        opens_at = self.meter.opens_at(self.limits, now)
+        for quota in self.quotas:
+            if not quota.has_room():
+                opens_at = max(opens_at, now + quota.seconds_left())
+        return opens_at
+
+    async def is_ready(self) -> bool:
+        """See that there is a unit of every quota to take; whether there is.
+
+        It is there until the caller waits for something else.
+        """
+        while not all(quota.has_unit() for quota in self.quotas):
+            for quota in self.quotas:
+                if not await quota.ready():
+                    return False
+        return True
 
     def tell(self, change: Change, attempt: Attempt, clock: Clock) -> None:
         """Log that it rests, or is back."""
@@ -123,8 +148,8 @@ class Passage:
         self._clock = clock
         self._chance = chance
         self._entries = target.gauge.enter(now)
-        self._place = target.meter.take(now)
-        self._sent = False
+        self._place = target.meter.take(target.quotas, now) if target.is_limited else None
+        self._sent: bool | None = None
 
     def __enter__(self) -> Self:
         """Leave it, and it has ended."""
@@ -135,7 +160,13 @@ class Passage:
     ) -> None:
         """It is not under way any more."""
         self._target.gauge.leave(self._entries)
-        self._target.meter.leave(self._place, sent=self._sent)
+        if self._place is not None:
+            self._place.leave(sent=self._sent)
+
+    def commit(self) -> None:
+        """The final dot is about to go out."""
+        if self._place is not None:
+            self._place.commit()
 
     def ended(self, attempt: Attempt, now: float) -> None:
         """Count what became of it, now."""

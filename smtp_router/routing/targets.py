@@ -3,11 +3,11 @@
 from collections.abc import Hashable
 from weakref import WeakValueDictionary
 
-from smtp_router.config.settings import Downstream
-from smtp_router.core.breaker import Rules
+from smtp_router.config.settings import Downstream, Settings
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Gauge
 from smtp_router.routing.limits import Meter
+from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.target import Target
 
 _OF_THE_ENTRY = frozenset({"name", "options", "limits"})
@@ -22,26 +22,39 @@ class Targets:
     is forgotten.
     """
 
-    def __init__(self) -> None:
-        """Nothing is in use."""
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        """Nothing is in use.
+
+        Args:
+            quotas: by the day and the month; without them, these limits are not kept: for somebody who
+                only looks, as `smtp-router check`.
+        """
+        self._quotas = quotas
         self._circuits: WeakValueDictionary[Hashable, Circuit] = WeakValueDictionary()
         self._gauges: WeakValueDictionary[Hashable, Gauge] = WeakValueDictionary()
         self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
 
-    def make(self, user: str, settings: Downstream, rules: Rules) -> Target:
+    def make(self, user: str, downstream: Downstream, settings: Settings) -> Target:
         """The target of one downstream of one user.
 
         Args:
             user: the user's login name.
-            settings: the downstream's.
-            rules: when it rests.
+            downstream: what is said of it.
+            settings: all others.
         """
-        name = settings.limits.counted_as or f"{user}/{settings.name}"
+        name = downstream.limits.name(user, downstream.name)
         meter = self._meters.get(name)
         if meter is None:
             meter = self._meters[name] = Meter()
-        meter.watch(settings.limits)
-        return Target(user, settings, rules, gauge=self._gauge(settings, rules.window_s), meter=meter)
+        meter.watch(downstream.limits)
+        rules = settings.health.rules
+        gauge = self._gauge(downstream, rules.window_s)
+        quotas = [
+            self._quotas.of(name, kind, limit)
+            for kind, limit in settings.quotas[name].items()
+            if self._quotas is not None
+        ]
+        return Target(user, downstream, rules, gauge=gauge, meter=meter, quotas=quotas)
 
     def _gauge(self, settings: Downstream, window_s: float) -> Gauge:
         account = _without(settings, _OF_THE_ENTRY)

@@ -7,7 +7,7 @@ that one failed login is not followed by a second one.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
@@ -164,7 +164,9 @@ class Connection:
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
 
-    async def content(self, wire: Sequence[bytes], deadline: float) -> Outcome:
+    async def content(
+        self, wire: Sequence[bytes], deadline: float, on_final: Callable[[], None] = lambda: None
+    ) -> Outcome:
         """Send the content and read the reply to its final dot: the one that decides.
 
         Until the last octets have left this process, a failure is a plain one; after that it leaves the
@@ -173,6 +175,7 @@ class Connection:
         Args:
             wire: the content as it goes over the wire, in pieces, with the final dot.
             deadline: the instant by which the reply must be there.
+            on_final: to be called right before the final dot goes out.
         """
         self.in_sync = False
         protocol = self._client.protocol
@@ -180,7 +183,7 @@ class Connection:
             return Deferred(stage=Stage.DATA, reason="the connection was lost")
         # In this order: aiosmtplib drops a reply that nobody awaits.
         reading = asyncio.ensure_future(protocol.read_response())
-        writing = asyncio.ensure_future(_write(protocol, wire))
+        writing = asyncio.ensure_future(_write(protocol, wire, on_final))
         transport = _writing(protocol.transport)
         out = False
         try:
@@ -345,7 +348,7 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
     raise last
 
 
-async def _write(protocol: SMTPProtocol, wire: Sequence[bytes]) -> None:
+async def _write(protocol: SMTPProtocol, wire: Sequence[bytes], on_final: Callable[[], None]) -> None:
     """Write content at the pace at which it is taken, and let others have their turns.
 
     Raises:
@@ -359,6 +362,8 @@ async def _write(protocol: SMTPProtocol, wire: Sequence[bytes]) -> None:
     if sum(map(len, blocks)) <= BLOCK_OCTETS:
         blocks = [b"".join(blocks)]
     for position, block in enumerate(blocks, start=1):
+        if position == len(blocks):
+            on_final()
         protocol.write(block)
         if position < len(blocks):
             # As the standard library's streams do it; there is no public way.

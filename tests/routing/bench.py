@@ -14,8 +14,13 @@ from smtp_router.core.breaker import Rules
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Route
 from smtp_router.routing.health import Gauge
+from smtp_router.routing.lease import Books
+from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
+from smtp_router.routing.targets import Targets
+from smtp_router.state.file import StateFile
+from smtp_router.state.ledger import Ledger
 from tests.support import (
     USER,
     ScriptedSender,
@@ -45,6 +50,8 @@ class Bench:
             `plugins`, in this order, unless the configuration says something else.
         script: what the sender does, as for `ScriptedSender`.
         takes_s: how long it takes to do so.
+        state: the state file, opened when a limit needs it; a test that has one closes `quotas`.
+        books: what quotas are kept in, if it is no state file.
         config: what the file says, as for `config_text`.
     """
 
@@ -55,6 +62,8 @@ class Bench:
         *,
         script: Mapping[str, Step | Iterable[Step]] | None = None,
         takes_s: float | Mapping[str, float] = 0.0,
+        state: Path | None = None,
+        books: Books | None = None,
         **config: Any,  # noqa: ANN401 - as for config_text
     ) -> None:
         self.folder = folder
@@ -66,7 +75,11 @@ class Bench:
         self.write("config.yaml", config_text(**{"plugins": others, **config}))
         self.clock = VirtualClock()
         self.sender = ScriptedSender(script, self.clock, takes_s)
-        self.epochs = LiveEpochs(load(self.config), Registry())
+        self.state = state or folder / "state.db"
+        self.books = books or Ledger(StateFile(self.state))
+        self.quotas = Quotas(self.clock, self.books)
+        shared = Targets(self.quotas)
+        self.epochs = LiveEpochs(load(self.config), Registry(), shared=shared)
         self.router = Router(self.epochs, self.sender, self.clock, chance=lambda: 0.0)
 
     def write(self, name: str, text: str) -> Path:

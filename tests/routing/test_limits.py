@@ -22,32 +22,32 @@ def metered(**limits: Any) -> tuple[Meter, Limits]:  # noqa: ANN401 - any key of
 def test_without_limits_there_is_always_room() -> None:
     meter, limits = metered()
     for _ in range(1000):
-        meter.take(0.0)
+        meter.take((), 0.0)
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_concurrency_is_full_until_one_is_done() -> None:
     meter, limits = metered(concurrency=2)
-    places = [meter.take(0.0) for _ in range(2)]
+    places = [meter.take((), 0.0) for _ in range(2)]
     assert meter.opens_at(limits, 1e9) == math.inf
-    meter.leave(places[0], sent=True)
+    places[0].leave(sent=True)
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_each_limit_has_to_leave_room() -> None:
     meter, limits = metered(per_second=2, per_minute=3)
     for _ in range(2):
-        meter.leave(meter.take(0.0), sent=True)
+        meter.take((), 0.0).leave(sent=True)
     assert 1.0 < meter.opens_at(limits, 0.0) < 1.1
-    meter.leave(meter.take(10.0), sent=True)
+    meter.take((), 10.0).leave(sent=True)
     assert 60.0 < meter.opens_at(limits, 10.0) < 62.0
 
 
 def test_what_was_not_sent_does_not_count() -> None:
     meter, limits = metered(per_hour=1)
-    meter.leave(meter.take(0.0), sent=False)
+    meter.take((), 0.0).leave(sent=False)
     assert meter.opens_at(limits, 0.0) <= 0.0
-    meter.leave(meter.take(0.0), sent=True)
+    meter.take((), 0.0).leave(sent=True)
     assert meter.opens_at(limits, 0.0) > 3600.0
 
 
@@ -56,17 +56,17 @@ def test_those_who_share_a_meter_count_together_against_limits_of_their_own() ->
     few = Limits(per_minute=3, per_hour=5)
     meter.watch(few)
     for _ in range(3):
-        meter.leave(meter.take(0.0), sent=True)
+        meter.take((), 0.0).leave(sent=True)
     assert meter.opens_at(few, 0.0) > 0.0
     assert meter.opens_at(many, 0.0) <= 0.0
 
 
 def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> None:
     meter, limits = metered(per_minute=1)
-    place = meter.take(0.0)
+    place = meter.take((), 0.0)
     more = Limits(per_minute=1, per_hour=1)
     meter.watch(more)
-    meter.leave(place, sent=True)
+    place.leave(sent=True)
     assert 60.0 < meter.opens_at(more, 0.0) < 62.0
     assert meter.opens_at(Limits(per_hour=1), 0.0) <= 0.0
     assert meter.opens_at(limits, 0.0) > 0.0
@@ -74,9 +74,9 @@ def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> Non
 
 def test_whoever_waits_is_woken_when_one_is_done() -> None:
     meter, _ = metered()
-    place, event = meter.take(0.0), asyncio.Event()
+    place, event = meter.take((), 0.0), asyncio.Event()
     meter.waiting.add(event)
-    meter.leave(place, sent=True)
+    place.leave(sent=True)
     assert event.is_set()
 
 
@@ -101,13 +101,13 @@ class Traffic(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         if self.meter.opens_at(LIMITS, self.now) <= self.now:
-            self.under_way.append((self.now, self.meter.take(self.now)))
+            self.under_way.append((self.now, self.meter.take((), self.now)))
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 9), sent=st.booleans())
     def end(self, which: int, sent: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
         began, place = self.under_way.pop(which % len(self.under_way))
-        self.meter.leave(place, sent=sent)
+        place.leave(sent=sent)
         if sent:
             self.sent.append(began)
 
@@ -126,7 +126,7 @@ class Traffic(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for _, place in self.under_way:
-            self.meter.leave(place, sent=True)
+            place.leave(sent=True)
         opens_at = self.meter.opens_at(LIMITS, self.now)
         assert self.meter.opens_at(LIMITS, opens_at) <= opens_at
 

@@ -340,6 +340,17 @@ async def test_listen_is_the_one_key_that_takes_a_restart(
     ]
 
 
+async def test_another_state_file_takes_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    bench.write("config.yaml", config_text(settings={"state": "other.db"}))
+    await bench.epochs.poll()
+    assert [record.getMessage() for record in caplog.records] == [
+        "state has changed, which takes a restart"
+    ]
+
+
 # How it begins, and what it stands on.
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from smtp_router import Outcome, Stage
 from smtp_router.config.load import load
-from smtp_router.config.settings import Downstream
-from smtp_router.core.breaker import Rules
+from smtp_router.config.settings import Settings
+from smtp_router.routing.target import Target
 from smtp_router.routing.targets import Targets
 from tests.routing.bench import rest
 from tests.support import config_text, deferred, unreachable
@@ -19,11 +19,16 @@ LOGIN = {"addr": "a.example:25", "user": "apikey", "pass": "s3cret"}
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Any:  # noqa: ANN401 - a function
-    def make(**more: object) -> Downstream:
+    def make(**more: object) -> Settings:
         (tmp_path / "config.yaml").write_text(config_text(downstreams={"a": {**LOGIN, **more}}))
-        return load(tmp_path / "config.yaml").settings.users[0].downstreams[0]
+        return load(tmp_path / "config.yaml").settings
 
     return make
+
+
+def made(targets: Targets, settings: Settings) -> Target:
+    (user,) = settings.users
+    return targets.make(user.email, user.downstreams[0], settings)
 
 
 def refused() -> Outcome:
@@ -53,8 +58,8 @@ def test_a_server_is_shared_by_all_and_a_login_by_those_who_have_it(
     shared: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     targets = Targets()
-    one = targets.make("one", settings(), Rules()).gauge
-    two = targets.make("two", settings(**other), Rules()).gauge
+    one = made(targets, settings()).gauge
+    two = made(targets, settings(**other)).gauge
     rest(one, outcome)
     assert one.is_resting(now=0.0)
     assert two.is_resting(now=0.0) == shared
@@ -62,9 +67,9 @@ def test_a_server_is_shared_by_all_and_a_login_by_those_who_have_it(
 
 def test_what_nobody_uses_any_more_is_forgotten(settings: Any) -> None:  # noqa: ANN401 - a function
     targets = Targets()
-    gauge = targets.make("one", settings(), Rules()).gauge
+    gauge = made(targets, settings()).gauge
     rest(gauge)
-    assert targets.make("one", settings(), Rules()).gauge is gauge
+    assert made(targets, settings()).gauge is gauge
     del gauge
     gc.collect()
-    assert not targets.make("one", settings(), Rules()).gauge.is_resting(now=0.0)
+    assert not made(targets, settings()).gauge.is_resting(now=0.0)
