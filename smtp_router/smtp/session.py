@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS_PER_TURN = 100
 """How many commands of one client are answered before others have their turn."""
+FULL_OCTETS = 256_000
+"""As many at once, and there is more to come: uvloop would read on up to 32 times in the same turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
 TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")
@@ -104,6 +106,8 @@ class ClientSession(Link):
         self._wire.feed(data)
         if self._work is None and self._later is None:
             self._advance()
+            if len(data) >= FULL_OCTETS and self._wire.in_body:
+                self._let_others_read()
             return
         self._answer_challenge()
         if self._wire.buffered > MAX_PIPELINED_OCTETS:
