@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.asked import Watch, answer_on_stdin
@@ -41,9 +42,11 @@ class NullSender:
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None],
     ) -> Outcome:
         """Take it."""
         del message, downstream, settings, until, deadline
+        on_final()
         return self._outcome
 
 

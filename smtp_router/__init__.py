@@ -9,7 +9,7 @@
 `docs/hooks.md` explains every name.
 """
 
-from smtp_router.core.downstream import Downstream, Health
+from smtp_router.core.downstream import Downstream, Health, HealthState
 from smtp_router.core.errors import ConfigError, Defer, PluginError, Reject, SmtpRouterError
 from smtp_router.core.headers import Headers
 from smtp_router.core.message import TLS, Message, Session
@@ -35,6 +35,7 @@ __all__ = [
     "Downstream",
     "Headers",
     "Health",
+    "HealthState",
     "InDoubt",
     "Message",
     "Outcome",

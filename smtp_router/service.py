@@ -23,17 +23,23 @@ from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
 from smtp_router.routing.ports import Sender
+from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
+from smtp_router.routing.targets import Targets
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener, certificate_problems
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
+from smtp_router.state.file import StateError, StateFile
+from smtp_router.state.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often files are looked at for changes."""
+TIDY_S = 1.0
+"""How often it is seen to the quotas: what one process gives back, another finds within this time."""
 WANTED_FILES = 65_536
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
@@ -45,6 +51,14 @@ class MonotonicClock:
     def now(self) -> float:
         """The present instant in seconds."""
         return time.monotonic()
+
+    def wall(self) -> datetime:
+        """The present, in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+        await asyncio.sleep(seconds)
 
 
 class Service:
@@ -61,17 +75,20 @@ class Service:
             journal: where attempts and messages are written, in place of `logging`.
 
         Raises:
-            ConfigError: a plugin or a certificate cannot be used.
+            ConfigError: a plugin, a certificate or the state file cannot be used.
         """
         if problems := certificate_problems(loaded):
             raise ConfigError(problems)
-        self._epochs = LiveEpochs(loaded, Registry())
+        self._clock = clock = MonotonicClock()
+        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
+        self._quotas = Quotas(clock, _ledger(loaded))
+        self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
         self._sender = SmtpSender()
-        clock = MonotonicClock()
-        self._router = Router(self._epochs, sender or self._sender, clock, journal)
+        self._router = Router(
+            self._epochs, sender or self._sender, clock, chance=self._ids.random, journal=journal
+        )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
         self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -112,6 +129,7 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 polling = tasks.create_task(self._poll())
+                tasks.create_task(self._tidy())
                 await self._stopping.wait()
                 polling.cancel()
             await self._drain()
@@ -144,6 +162,17 @@ class Service:
             except Exception:
                 log.exception("looking for changed files failed")
 
+    async def _tidy(self) -> None:
+        """See to the quotas until the router stops; nothing is cut off in the middle of it."""
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TIDY_S):
+                    await self._stopping.wait()
+            try:
+                await self._quotas.tidy()
+            except Exception:
+                log.exception("seeing to the quotas failed")
+
     async def _drain(self) -> None:
         log.info("draining")
         self._close_listeners()
@@ -166,6 +195,7 @@ class Service:
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
         await self._sender.close()
+        await self._quotas.close()
         self._logins.close()
         log.info("stopped")
 
@@ -234,7 +264,22 @@ class Service:
 
     def wall_clock(self) -> datetime:
         """The present, in UTC."""
-        return datetime.now(UTC)
+        return self._clock.wall()
+
+
+def _ledger(loaded: Loaded) -> Ledger:
+    """Where quotas are kept; the file is opened now if there are any, else when a reload brings some.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    ledger = Ledger(StateFile(loaded.folder / loaded.settings.state))
+    if any(loaded.settings.quotas.values()):
+        try:
+            ledger.open()
+        except StateError as error:
+            raise ConfigError([loaded.problem(("state",), str(error))]) from error
+    return ledger
 
 
 def _max_files() -> int:

@@ -367,12 +367,15 @@ class Program(Process):
         *arguments: str,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        before: str = "true",
         redirect: str = "",
     ) -> None:
-        """Start `smtp-router` with these arguments; `redirect` is for the shell, as `<&-` is."""
+        """Start `smtp-router` with these arguments.
+
+        What is for the shell: a command `before` it, as `ulimit -n 100` is, and `redirect`, as `<&-`.
+        """
         program = [sys.executable, "-m", "smtp_router", *arguments]
-        if redirect:
-            program = ["/bin/sh", "-c", f"exec {shlex.join(program)} {redirect}"]
+        program = ["/bin/sh", "-c", f"{before} && exec {shlex.join(program)} {redirect}"]
         super().__init__(*program, cwd=cwd, env=environment(**(env or {})))
 
 
@@ -385,10 +388,11 @@ class Serve(_Running):
         folder: Path,
         *arguments: str,
         env: Mapping[str, str] | None = None,
+        before: str = "true",
     ) -> None:
         """Write the configuration; entering the context starts the router."""
         super().__init__(configuration, folder)
-        self._folder, self._arguments, self._env = folder, arguments, env
+        self._folder, self._arguments, self._env, self._before = folder, arguments, env, before
 
     def __enter__(self) -> Self:
         self.program = _LoggingProgram(
@@ -396,6 +400,7 @@ class Serve(_Running):
             *("serve", "--log-format", "json", "-c", str(self.file), *self._arguments),
             cwd=self._folder,
             env=self._env,
+            before=self._before,
         )
         try:
             self.port = int(self.program.wait_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
@@ -418,10 +423,15 @@ class Serve(_Running):
 
 class _LoggingProgram(Program):
     def __init__(
-        self, log: Log, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+        self,
+        log: Log,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        before: str = "true",
     ) -> None:
         self._log = log
-        super().__init__(*arguments, cwd=cwd, env=env)
+        super().__init__(*arguments, cwd=cwd, env=env, before=before)
 
     def took(self, line: str) -> None:
         super().took(line)

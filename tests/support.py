@@ -8,9 +8,10 @@ Nothing here is a mock of our code: `ScriptedSender` and `VirtualClock` implemen
 `routing.ports` that the wire and the service implement for real.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -33,6 +34,8 @@ from smtp_router.config.settings import Settings
 CONTENT = b"Subject: hello\r\nFrom: sender@a.example\r\n\r\nHello.\r\n"
 USER = "user@example.com"
 PASSWORD = "correct horse"
+EPOCH = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+"""When a `VirtualClock` starts, and when messages come."""
 
 
 # Values.
@@ -46,7 +49,7 @@ def make_message(**changes: Any) -> Message:  # noqa: ANN401 - any field of the 
         "mail_from": "sender@a.example",
         "rcpt_tos": ("rcpt@b.example",),
         "content": CONTENT,
-        "received_at": datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC),
+        "received_at": EPOCH,
     }
     return Message(**{**fields, **changes})
 
@@ -101,12 +104,31 @@ class VirtualClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = start
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self.wall_is_off_s = 0.0
+        """By how much somebody has set the wall clock forth (or back)."""
 
     def now(self) -> float:
         return self._now
 
+    def wall(self) -> datetime:
+        return EPOCH + timedelta(seconds=self._now - 1000.0 + self.wall_is_off_s)
+
+    async def sleep(self, seconds: float) -> None:
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._now + seconds, sleeper))
+        self._wake()
+        await sleeper
+
     def advance(self, seconds: float) -> None:
         self._now += seconds
+        self._wake()
+
+    def _wake(self) -> None:
+        for end, sleeper in self._sleepers:
+            if end <= self._now and not sleeper.done():
+                sleeper.set_result(None)
+        self._sleepers = [one for one in self._sleepers if not one[1].done()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +141,7 @@ class Sent:
     settings: Settings
     until: float
     deadline: float
+    on_final: Callable[[], None]
 
 
 Step = Outcome | BaseException | Callable[[Sent], Awaitable[Outcome]]
@@ -162,6 +185,7 @@ class ScriptedSender:
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None] = lambda: None,
     ) -> Outcome:
         sent = Sent(
             message=message,
@@ -170,6 +194,7 @@ class ScriptedSender:
             settings=settings,
             until=until,
             deadline=deadline,
+            on_final=on_final,
         )
         self.sent.append(sent)
         takes_s = self._takes_s
@@ -179,6 +204,8 @@ class ScriptedSender:
         if isinstance(step, BaseException):
             raise step
         if isinstance(step, Outcome):
+            if step.stage is Stage.FINAL:
+                on_final()
             return step
         return await step(sent)
 

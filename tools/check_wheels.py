@@ -34,6 +34,7 @@ users:
     downstreams:
       - addr: 127.0.0.1:2525
       - addr: 127.0.0.1:2526
+      - provider: sendgrid
 """
 
 HOOK = "select_downstream"  # all that our plugins implement

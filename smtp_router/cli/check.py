@@ -75,4 +75,5 @@ def _downstream(settings: Downstream) -> str:
     tls = "implicit" if settings.implicit_tls else settings.tls
     login = f"login {settings.user}" if settings.user else "no login"
     verified = "" if settings.tls_verify else ", certificate not verified"
-    return f"{settings.name}  ({settings.addr}, tls {tls}{verified}, {login})"
+    rules = f", {len(settings.rules)} reply rules" if settings.rules else ""
+    return f"{settings.name}  ({settings.addr}, tls {tls}{verified}, {login}{rules})"

@@ -8,6 +8,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -175,6 +176,7 @@ def _config(addr: HostPort, downstreams: list[ExampleDownstream]) -> str:
         "hostname: router.demo",
         f"listen: [{{addr: '{addr}'}}]",
         "drain_s: 5",
+        "health: {rest_s: 1, max_rest_s: 1}",  # nobody waits minutes at a demo
         "users:",
         f"  - email: {LOGIN}",
         f"    password: {PASSWORD}",
@@ -267,6 +269,15 @@ class _DemoFormatter(logging.Formatter):
         return f"{datetime.now():%H:%M:%S}  {_describe(record)}"  # noqa: DTZ005 - for the eye
 
 
+_IN_OTHER_WORDS = MappingProxyType(
+    {
+        "plugin loaded": "using {plugin}",
+        "downstream rests": "{downstream} rests for {seconds} s: others get its mail at once",
+        "downstream is back": "{downstream} is back",
+    }
+)
+
+
 def _describe(record: logging.LogRecord) -> str:
     fields = fields_of(record)
     event = record.getMessage()
@@ -281,8 +292,8 @@ def _describe(record: logging.LogRecord) -> str:
     if event == "attempt" and fields["outcome"] != "delivered":
         why = fields["reply"] or fields["reason"]
         return f"{fields['downstream']} did not take it: {fields['outcome']} at {fields['stage']}: {why}"
-    if event == "plugin loaded":
-        return f"using {fields['plugin']}"
+    if event in _IN_OTHER_WORDS:
+        return _IN_OTHER_WORDS[event].format_map(fields)
     if record.levelno >= logging.WARNING:
         more = " ".join(f"{key}={value}" for key, value in fields.items())
         return f"{event} {more}"

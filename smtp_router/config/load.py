@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
+from smtp_router.config.presets import Presets
 from smtp_router.config.references import KeyPath, References, key_path
 from smtp_router.config.settings import Settings, User
 from smtp_router.core.errors import ConfigError, Problem
@@ -123,8 +124,9 @@ def parse(
     problems += _rename_aliases(file, root)
     problems += _resolve_paths(file, root)
     watches = (*watches, *references.watches.values())
+    presets = Presets()
     try:
-        settings: Settings | None = Settings.model_validate(root.plain())
+        settings: Settings | None = Settings.model_validate(root.plain(), context=presets)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             _, reached = root.at(tuple(detail["loc"]))
@@ -134,11 +136,12 @@ def parse(
     else:
         assert settings is not None
         problems += [_problem(file, root, *found) for found in _shared_networks(settings)]
+        problems += [_problem(file, root, *found) for found in _differing_quotas(settings)]
     problems += _duplicates(file, root)
     if settings is not None and not problems:
         positions = range(len(settings.users))
         return Loaded(settings=settings, file=file, watches=watches, root=root, positions=positions)
-    users = dict(_usable_users(root))
+    users = dict(_usable_users(root, presets))
     usable = Loaded(
         settings=Settings.model_construct(
             users=tuple(users.values()),
@@ -152,11 +155,11 @@ def parse(
     raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
 
 
-def _usable_users(root: tree.Node) -> Iterator[tuple[int, User]]:
+def _usable_users(root: tree.Node, presets: Presets) -> Iterator[tuple[int, User]]:
     """The users that have no problem of their own, by position."""
     for index, user in _items(root, "users"):
         with suppress(ValidationError):
-            yield index, User.model_validate(user.plain())
+            yield index, User.model_validate(user.plain(), context=presets)
 
 
 def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
@@ -213,14 +216,22 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
             emails[email] = index
         names: dict[str, int] = {}
         for position, downstream in _items(user, "downstreams"):
-            key = "name" if _text(downstream, "name") else "addr"
-            name = _text(downstream, key)
+            key, name = _name_of(downstream)
             if name in names:
                 message = f"is the name of downstreams[{names[name]}], too: add another name"
                 path = ("users", index, "downstreams", position, key)
                 yield _problem(file, root, path, message)
             elif name:
                 names[name] = position
+
+
+def _name_of(downstream: tree.Node) -> tuple[str, str]:
+    """What a downstream is called, and the key that says so."""
+    for key in ("name", "addr", "provider"):
+        if name := _text(downstream, key):
+            return key, name
+    provider = _child(downstream, "provider")
+    return "provider", _text(provider, "use") if provider else ""
 
 
 def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
@@ -233,6 +244,19 @@ def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
                     ("users", index, "networks", position),
                     (f"belongs to users[{owners[network]}], too: a network has one user"),
                 )
+
+
+def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Downstreams that count together and do not agree on how much that is."""
+    for index, user in enumerate(settings.users):
+        for position, downstream in enumerate(user.downstreams):
+            limits = downstream.limits
+            shared = settings.quotas[limits.name(user.email, downstream.name)]
+            for kind, limit in limits.quotas.items():
+                if shared[kind] != limit:
+                    path = ("users", index, "downstreams", position, "limits", f"per_{kind}")
+                    message = f"is {shared[kind]} elsewhere: what is counted together has one quota"
+                    yield path, message
 
 
 def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:

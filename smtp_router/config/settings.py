@@ -4,20 +4,29 @@ All of it is immutable. Times are in seconds (`_s`), sizes in bytes (`_bytes`).
 """
 
 import socket
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PrivateAttr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from smtp_router.config.health import Health
+from smtp_router.config.limits import Limits
+from smtp_router.config.model import Model
+from smtp_router.config.presets import Presets
+from smtp_router.config.provider_use import ProviderUse, fill_in
+from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import (
     Address,
@@ -32,21 +41,15 @@ from smtp_router.config.types import (
 )
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.core.periods import Kind
+from smtp_router.core.replies import Rule
 from smtp_router.credentials import kind_of
 
 DEFAULT_PORT = 1025
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 
-class _Model(BaseModel):
-    """Immutable, and strict about what it does not know."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
-
-
-class PluginUse(_Model):
+class PluginUse(Model):
     """A plugin by name or path, and what it is made with."""
 
     use: NonEmpty = Field(
@@ -72,13 +75,29 @@ class PluginUse(_Model):
         return {"use": value} if isinstance(value, str) else value
 
 
-class Downstream(_Model):
+def _addr_or_provider(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema know that a provider stands for an address."""
+    schema["required"].remove("addr")
+    schema["anyOf"] = [{"required": ["addr"]}, {"required": ["provider"]}]
+
+
+class Downstream(Model):
     """A server that mail can be handed to."""
 
-    addr: Address = Field(description="HOST:PORT of the server.")
+    model_config = ConfigDict(json_schema_extra=_addr_or_provider)
+
+    provider: ProviderUse | None = Field(
+        default=None,
+        description="A provider that is known here (sendgrid), or {use: …, region: …}: its address, TLS "
+        "and replies count wherever nothing else is said.",
+    )
+    addr: Address = Field(description="HOST:PORT of the server. Not needed with a provider.")
     user: NonEmpty | None = Field(default=None, description="Login name at the server.")
     password: Secret | None = Field(default=None, alias="pass", description="Password at the server.")
-    name: str = Field(default="", description="For logs and algorithms; unique per user. Default: addr.")
+    name: str = Field(
+        default="",
+        description="For logs and algorithms; unique per user. Default: addr, or the provider.",
+    )
     options: Options = Field(
         default_factory=dict, repr=False, description="For the algorithm, as in {weight: 3}."
     )
@@ -91,6 +110,27 @@ class Downstream(_Model):
     tls_ca: Path | None = Field(
         default=None, description="A file of CA certificates to trust instead of the system's."
     )
+    limits: Limits = Field(default_factory=Limits, description="How much it gets.")
+    replies: tuple[ReplyRule, ...] = Field(
+        default=(), description="What its replies mean, in order; the provider's rules come after them."
+    )
+    _rules: tuple[Rule, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - not checked yet
+        """What the provider's file says, wherever nothing else is said."""
+        if not isinstance(given, dict) or given.get("provider") is None:
+            return given
+        return fill_in(given, info)
+
+    @model_validator(mode="after")
+    def _compile(self, info: ValidationInfo) -> Self:
+        """Own rules come before the provider's: the first that fits counts."""
+        own = (rule.compiled(f"replies[{position}]") for position, rule in enumerate(self.replies))
+        known = Presets.of(info).get(self.provider.use).rules if self.provider else ()
+        self._rules = (*own, *known)
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -104,6 +144,11 @@ class Downstream(_Model):
         if not self.name:
             object.__setattr__(self, "name", str(self.addr))
         return self
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What its replies mean: own rules, then the provider's."""
+        return self._rules
 
     @property
     def implicit_tls(self) -> bool:
@@ -121,7 +166,7 @@ def _offer_aliases(schema: dict[str, Any]) -> None:
     schema["oneOf"] = [{"required": ["algorithm"]}, {"required": ["selector_algo_path"]}]
 
 
-class User(_Model):
+class User(Model):
     """Somebody who may send, and where that mail goes."""
 
     model_config = ConfigDict(json_schema_extra=_offer_aliases)
@@ -172,7 +217,7 @@ class User(_Model):
         return frozenset(map(OutcomeKind, self.failover_on))
 
 
-class Listener(_Model):
+class Listener(Model):
     """An address that clients connect to."""
 
     addr: ListenAddress = Field(
@@ -212,7 +257,7 @@ class Listener(_Model):
         return self
 
 
-class Timeouts(_Model):
+class Timeouts(Model):
     """How long each stage at a downstream may take (RFC 5321 4.5.3.2), within the deadline."""
 
     connect_s: Seconds = Field(default=30, description="The TCP connection.")
@@ -232,7 +277,7 @@ def _local_hostname() -> str:
     return name if is_ehlo_name(name.encode(errors="replace")) else "localhost"
 
 
-class Settings(_Model):
+class Settings(Model):
     """The whole configuration file."""
 
     listen: tuple[Listener, ...] = Field(
@@ -296,6 +341,21 @@ class Settings(_Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )
+    state: Path = Field(
+        default=Path("smtp-router.db"),
+        description="The file that outlives a restart, for limits per day and per month.",
+    )
+    health: Health = Field(default_factory=Health, description="When a downstream is rested.")
+
+    @cached_property
+    def quotas(self) -> Mapping[str, Mapping[Kind, int]]:
+        """What there is by the calendar, by the name under which it is counted."""
+        found: dict[str, dict[Kind, int]] = {}
+        for user in self.users:
+            for downstream in user.downstreams:
+                limits = downstream.limits
+                found.setdefault(limits.name(user.email, downstream.name), {}).update(limits.quotas)
+        return found
 
     @field_validator("hostname")
     @classmethod

@@ -38,7 +38,12 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _host_port(value: object) -> HostPort:
+def host_port(value: object) -> HostPort:
+    """Read `HOST:PORT`.
+
+    Raises:
+        ValueError: it is none; the error says what the form is.
+    """
     if isinstance(value, HostPort):
         return value
     if not isinstance(value, str):
@@ -92,7 +97,7 @@ def _listen_address(value: object) -> HostPort | UnixPath | SystemdSocket:
         return UnixPath(path=path)
     if isinstance(value, str) and (value == "systemd" or value.startswith("systemd:")):
         return SystemdSocket(name=value.removeprefix("systemd").removeprefix(":"))
-    return _host_port(value)
+    return host_port(value)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -113,7 +118,7 @@ def _number(value: object) -> object:
 
 Address = Annotated[
     HostPort,
-    PlainValidator(_host_port),
+    PlainValidator(host_port),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_HOST_PORT}$"}),
 ]
@@ -179,6 +184,7 @@ Network = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
 ]
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
 Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
 NonEmpty = Annotated[str, Field(min_length=1)]

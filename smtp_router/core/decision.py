@@ -24,6 +24,7 @@ from smtp_router.core.reply import Reply
 UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="No downstream took the message")
 IN_DOUBT = Reply(code=451, enhanced="4.4.2", text="A downstream did not confirm the message")
 TOO_LATE = Reply(code=451, enhanced="4.4.7", text="The message could not be delivered in time")
+USED_UP = Reply(code=451, enhanced="4.7.1", text="Sending limits are reached, try again later")
 OUR_FAULT = Reply(code=451, enhanced="4.3.0", text="Local error in processing")
 
 SESSION_REPLIES: Mapping[Stage, Reply] = MappingProxyType(
@@ -63,15 +64,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """Ask the plugins for a downstream and try it.
-
-    Args:
-        until: the instant by which this attempt must have the final dot out. What is left to the
-            deadline is shared among the downstreams not yet tried, so that one that hangs cannot
-            use up the time of those that would answer.
-    """
-
-    until: float
+    """Ask the plugins for a downstream and try it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +96,21 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
         return Finish(reply=TOO_LATE if late and reply == UNREACHABLE else reply)
     if late:
         return Finish(reply=TOO_LATE)
-    return Try(until=now + (limits.deadline - now) / untried)
+    return Try()
+
+
+def end_of_attempt(now: float, deadline: float, left: int) -> float:
+    """The instant by which an attempt that begins now must have the final dot out.
+
+    What is left to the deadline is shared among the downstreams that are left to try, so that one that
+    hangs cannot use up the time of those that would answer.
+    """
+    return now + (deadline - now) / left
+
+
+def without_room(attempts: Sequence[Attempt]) -> Reply:
+    """What a client hears when all downstreams that are left have reached their limits."""
+    return give_up(attempts, all_tried=False) if attempts else USED_UP
 
 
 def _last_word(attempts: Sequence[Attempt]) -> Reply:

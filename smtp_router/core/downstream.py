@@ -2,27 +2,48 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
+
+
+class HealthState(StrEnum):
+    """Whether a downstream is worth trying."""
+
+    CLOSED = "closed"
+    """It works, as far as anybody knows."""
+    HALF_OPEN = "half_open"
+    """It has rested, and is being tried again, by few messages at the same time."""
+    OPEN = "open"
+    """It rests: it is offered only if all others rest, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """A downstream's live figures, frozen at the moment the plugin is asked.
 
-    They count since the router started, or since the downstream's settings last changed.
+    They are those of the account: all downstreams with the same server and login share them. They count
+    since the router started, or since the server's or login's settings last changed.
 
     Args:
+        state: whether it is worth trying.
         in_flight: attempts under way now.
         delivered: attempts that ended in a delivery.
-        failed: attempts that ended otherwise for a reason that is not the message's own: deferred or
-            in doubt.
+        failed: attempts that ended otherwise for a reason that is not the message's own.
         consecutive_failures: how many of those have come since the last delivery.
+        success_rate: `delivered` of both, from 0 to 1, over the last `window_s`; 1 if there were none.
+        latency_s: how long a delivery takes, in seconds, the latest ones weighing most; 0 before the
+            first.
+        p95_s: 95 of the last 100 deliveries took no longer, in seconds; 0 before the first.
     """
 
+    state: HealthState = HealthState.CLOSED
     in_flight: int = 0
     delivered: int = 0
     failed: int = 0
     consecutive_failures: int = 0
+    success_rate: float = 1.0
+    latency_s: float = 0.0
+    p95_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,10 @@ class Stage(StrEnum):
     """After the final dot: the downstream has everything, its reply decides."""
 
 
+SESSION_STAGES = frozenset({Stage.CONNECT, Stage.TLS, Stage.EHLO, Stage.AUTH})
+"""Before MAIL: between the router and its downstream, and not about a message."""
+
+
 class OutcomeKind(StrEnum):
     """The four words, as the configuration and the log spell them."""
 
@@ -73,9 +77,14 @@ class Deferred(_Outcome):
     Args:
         incapable: the downstream lacks an extension that this message needs; `reply` is then a 5yz of
             our own, and the answer only if the same is true of every downstream.
+        rest_s: for how long the downstream is to rest for this user, in seconds, because its reply or a
+            rule on it says so; 0: not at all.
+        neutral: whether this says nothing of the downstream's health.
     """
 
     incapable: bool = False
+    rest_s: float = 0.0
+    neutral: bool = False
     kind: ClassVar[OutcomeKind] = OutcomeKind.DEFERRED
 
 

@@ -6,8 +6,9 @@ figures.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from smtp_router.config.load import Loaded
 from smtp_router.config.references import KeyPath
@@ -21,17 +22,23 @@ from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.plugin import Plugin, chains
 from smtp_router.hooks.registry import Registry, is_path
-from smtp_router.routing.health import Figures
 from smtp_router.routing.policy import Networks
+from smtp_router.routing.target import Target
+from smtp_router.routing.targets import Targets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One downstream of one user: how plugins see it, how the sender does, and its figures."""
+class Offer(NamedTuple):
+    """What the plugins may choose from.
 
-    downstream: Downstream
-    settings: DownstreamSettings
-    figures: Figures
+    Args:
+        downstreams: those worth trying for this message.
+        all_rest: whether they are those that rest, since no others are left.
+        left: how many are left to try in all, the resting ones among them.
+    """
+
+    downstreams: tuple[Downstream, ...]
+    all_rest: bool
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +60,23 @@ class Route:
     chains: Chains
     files: Mapping[PluginFile, str]
 
-    def untried(self, attempts: Sequence[Attempt]) -> tuple[Downstream, ...]:
-        """The downstreams not yet tried, in order, with their figures as they are now."""
+    def left(self, attempts: Sequence[Attempt]) -> list[Target]:
+        """Those not yet tried, in the configuration's order."""
+        if not attempts:
+            return list(self.targets.values())
         tried = {attempt.downstream.name for attempt in attempts}
-        return tuple(
-            replace(target.downstream, health=target.figures.frozen())
-            for name, target in self.targets.items()
-            if name not in tried
-        )
+        return [target for name, target in self.targets.items() if name not in tried]
+
+    def offer(self, attempts: Sequence[Attempt], now: float) -> Offer:
+        """The downstreams still worth trying, with their health as it is now.
+
+        Of those that have room, in the configuration's order, the ones that do not rest. If all do, all
+        of them, the one that failed least recently first: resting never answers for a downstream.
+        """
+        left = [target for target in self.left(attempts) if target.has_room(now)]
+        fit = [target for target in left if not target.is_resting(now)]
+        offered = fit or sorted(left, key=lambda target: target.gauge.failed_at)
+        return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit, left=len(left))
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""
@@ -77,6 +93,7 @@ class Epoch:
         routes: by login name.
         password_kinds: the forms in which passwords are stored.
         networks: whose the clients from certain addresses are.
+        shared: what the targets of all epochs share.
     """
 
     number: int
@@ -84,6 +101,7 @@ class Epoch:
     routes: Mapping[str, Route]
     password_kinds: frozenset[Kind]
     networks: Networks
+    shared: Targets
 
     @property
     def settings(self) -> Settings:
@@ -106,23 +124,31 @@ def plugin_files(loaded: Loaded, registry: Registry) -> frozenset[PluginFile]:
     )
 
 
-def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> Epoch:
+def build(
+    loaded: Loaded,
+    registry: Registry,
+    previous: Epoch | None = None,
+    *,
+    shared: Targets | None = None,
+) -> Epoch:
     """Load every plugin that a configuration names, and compile all routes.
 
     Args:
         loaded: the checked configuration.
         registry: where plugins come from.
         previous: the epoch at work, to take over what did not change.
+        shared: for the first one: what the targets of all share.
 
     Raises:
         ConfigError: with every plugin that cannot be used, and why.
     """
     registry.rescan()
     problems: list[Problem] = []
+    shared = previous.shared if previous else shared or Targets()
     routes = {}
     for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
         old = previous.routes.get(user.email) if previous else None
-        builder = _RouteBuilder(loaded, registry, user, old, ("users", index))
+        builder = _RouteBuilder(loaded, registry, user, old, ("users", index), shared=shared)
         routes[user.email] = builder.build()
         problems += builder.problems
     if problems:
@@ -135,6 +161,7 @@ def build(loaded: Loaded, registry: Registry, previous: Epoch | None = None) -> 
         routes=MappingProxyType(routes),
         password_kinds=kinds,
         networks=Networks(loaded.settings.users),
+        shared=shared,
     )
 
 
@@ -148,9 +175,12 @@ class _RouteBuilder:
         user: User,
         old: Route | None,
         path: KeyPath,
+        *,
+        shared: Targets,
     ) -> None:
         self.loaded = loaded
         self.registry = registry
+        self.shared = shared
         self.user = user
         self.old = old
         self.path = path
@@ -171,19 +201,7 @@ class _RouteBuilder:
         )
 
     def _target(self, settings: DownstreamSettings) -> Target:
-        old = self.old.targets.get(settings.name) if self.old else None
-        if old and old.settings == settings:
-            return old
-        return Target(
-            downstream=Downstream(
-                name=settings.name,
-                host=settings.addr.host,
-                port=settings.addr.port,
-                options=settings.options,
-            ),
-            settings=settings,
-            figures=Figures(),
-        )
+        return self.shared.make(self.user.email, settings, self.loaded.settings)
 
     def _plugins(self) -> Iterator[Plugin]:
         paths: list[KeyPath] = [

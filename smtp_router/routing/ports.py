@@ -3,6 +3,8 @@
 The wire implements them for real (`smtp_router.smtp`), tests and simulations with their own.
 """
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from smtp_router.config.settings import Downstream as DownstreamSettings
@@ -12,10 +14,18 @@ from smtp_router.core.outcome import Outcome
 
 
 class Clock(Protocol):
-    """Time that only moves forward."""
+    """Time, and what people call it."""
 
     def now(self) -> float:
-        """The present instant in seconds; where it starts means nothing."""
+        """The present instant in seconds. It only moves forward; where it starts means nothing."""
+        ...
+
+    def wall(self) -> datetime:
+        """The present in UTC, for logs and calendars. It may be set back and forth."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
         ...
 
 
@@ -30,6 +40,7 @@ class Sender(Protocol):
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None],
     ) -> Outcome:
         """Try to deliver.
 
@@ -39,6 +50,8 @@ class Sender(Protocol):
             settings: host name and time limits.
             until: the instant by which the final dot must be out.
             deadline: the instant by which the outcome must be known.
+            on_final: to be called right before the final dot goes out: from then on the downstream may
+                have the message, whatever becomes of this process.
 
         Returns:
             What became of it. A transport's failure is an outcome, never an exception.

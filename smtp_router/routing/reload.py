@@ -16,6 +16,7 @@ from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch, build, plugin_files
 from smtp_router.routing.shield import to_the_end
+from smtp_router.routing.targets import Targets
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class LiveEpochs:
         first: Loaded,
         registry: Registry,
         *,
+        shared: Targets | None = None,
         read: Callable[[Path], Loaded] = load,
     ) -> None:
         """Build the first epoch.
@@ -35,6 +37,7 @@ class LiveEpochs:
         Args:
             first: the configuration to start with.
             registry: where plugins come from.
+            shared: what the targets of all epochs share.
             read: reads the configuration file again.
 
         Raises:
@@ -45,7 +48,7 @@ class LiveEpochs:
         self._loaded = first
         self._refused: tuple[Watch | PluginFile, ...] = ()  # what may mend a configuration that is bad
         self._lock = asyncio.Lock()
-        self.current: Epoch = build(first, registry)
+        self.current: Epoch = build(first, registry, shared=shared)
         """The epoch at work."""
 
     async def refresh(self) -> Epoch:
@@ -86,6 +89,8 @@ class LiveEpochs:
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
             if self.current.settings.listen != before.settings.listen:
                 log.warning("listen has changed, which takes a restart")
+            if self.current.settings.state != before.settings.state:
+                log.warning("state has changed, which takes a restart")
 
     def _next(self, *, read: bool) -> Epoch:
         """The next epoch, or the one at work if no other can be used."""

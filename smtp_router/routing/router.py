@@ -6,23 +6,30 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 
 import asyncio
 import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol
 
 from smtp_router.core.decision import (
     OUR_FAULT,
     Finish,
     Limits,
+    end_of_attempt,
     give_up,
     next_step,
+    without_room,
 )
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
-from smtp_router.routing.epoch import Epoch, Route
+from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
 from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.shield import to_the_end
+from smtp_router.routing.target import Passage
+from smtp_router.routing.waiting import WaitingLines
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +53,29 @@ class Router:
     """Routes messages, each by the epoch it started with."""
 
     def __init__(
-        self, epochs: Epochs, sender: Sender, clock: Clock, journal: Journal | None = None
+        self,
+        epochs: Epochs,
+        sender: Sender,
+        clock: Clock,
+        *,
+        chance: Callable[[], float],
+        journal: Journal | None = None,
     ) -> None:
-        """Take what routing needs from outside; without a journal, `logging` is one."""
+        """Take what routing needs from outside.
+
+        Args:
+            epochs: settings and plugins.
+            sender: who delivers.
+            clock: time.
+            chance: gives a number from 0 to 1, any of them as likely as any other.
+            journal: where attempts and messages are written; without one, `logging` is it.
+        """
         self._epochs = epochs
         self._sender = sender
         self._clock = clock
+        self._chance = chance
         self._journal = journal or LoggingJournal()
+        self._lines = WaitingLines(clock)
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message, and say what the client hears.
@@ -101,33 +124,70 @@ class Router:
             failover_on=route.user.outcomes_that_fail_over,
         )
         while True:
-            now = self._clock.now()
-            step = next_step(attempts, now, limits)
+            step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
+            offer = await self._offer(route, attempts, limits.deadline)
+            if not offer.downstreams:
+                self._log_used_up(message, route, attempts)
+                return without_room(attempts)
+            left_s = limits.deadline - self._clock.now()
             chosen = await route.chains.select_downstream(
-                message, route.untried(attempts), tuple(attempts), within_s=limits.deadline - now
+                message, offer.downstreams, tuple(attempts), within_s=left_s
             )
             if chosen is None:
                 return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
+            if target.quotas and not await target.is_ready():
+                continue
             now = self._clock.now()
-            outgoing = await route.chains.before_send(message, chosen, within_s=limits.deadline - now)
-            began = self._clock.now()
-            with target.figures.attempt():
+            if not target.has_room(now) or (target.is_resting(now) and not offer.all_rest):
+                continue  # while the plugins were thinking, others were faster
+            with Passage(target, self._clock, self._chance, now) as passage:
+                outgoing = message
+                if route.chains.before:
+                    left_s = limits.deadline - now
+                    outgoing = await route.chains.before_send(message, chosen, within_s=left_s)
+                began = self._clock.now()
                 outcome = await self._sender.send(
                     outgoing,
                     target.settings,
                     epoch.settings,
-                    until=step.until,
+                    until=end_of_attempt(now, limits.deadline, offer.left),
                     deadline=limits.deadline,
+                    on_final=passage.commit,
                 )
-            attempt = Attempt(downstream=chosen, outcome=outcome, seconds=self._clock.now() - began)
-            attempts.append(attempt)
-            target.figures.count(attempt)
+                now = self._clock.now()
+                attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
+                attempts.append(attempt)
+                passage.ended(attempt, now)
             self._log_attempt(message, outgoing, attempt)
             if route.chains.after:
                 await to_the_end(route.chains.after_send(message, attempt))
+
+    async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
+        """What there is to choose from; waits, if the limits say so, until there is anything."""
+        offer = route.offer(attempts, self._clock.now())
+        if offer.downstreams and not self._lines.has(route, attempts):
+            return offer
+        await self._lines.wait(route, attempts, deadline)
+        return route.offer(attempts, self._clock.now())
+
+    def _log_used_up(self, message: Message, route: Route, attempts: list[Attempt]) -> None:
+        now = self._clock.now()
+        opens_s = min(target.opens_at(now) for target in route.left(attempts)) - now
+        opens = None if math.isinf(opens_s) else self._clock.wall() + timedelta(seconds=opens_s)
+        log.warning(
+            "limits used up",
+            extra={
+                "fields": {
+                    "id": message.id,
+                    "user": message.user,
+                    "downstreams": [target.settings.name for target in route.left(attempts)],
+                    "opens": opens.isoformat(timespec="seconds") if opens else None,
+                }
+            },
+        )
 
     def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
         outcome = attempt.outcome

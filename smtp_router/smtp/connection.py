@@ -7,8 +7,9 @@ that one failed login is not followed by a second one.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import cast
 
 import aiosmtplib
@@ -115,7 +116,7 @@ class Connection:
             self._check_in_step()
         except aiosmtplib.SMTPResponseException as error:
             text = self._without_password(str(error.message))
-            outcome = verdict(stage, error.code, text)
+            outcome = self._verdict(stage, error.code, text)
             self.in_sync = error.code > 0 and self._client.is_connected
             reason = printable(f"unexpected reply: {error.code} {text}")
             raise AttemptEnded(outcome or Deferred(stage=stage, reason=reason)) from error
@@ -141,7 +142,7 @@ class Connection:
         async with self.stage(stage, seconds):
             code, text = await self._client.execute_command(*words)
         self.in_sync = self._client.is_connected
-        return verdict(stage, code, text)
+        return self._verdict(stage, code, text)
 
     def offers(self, extension: str) -> bool:
         """Whether the downstream's EHLO offers this extension."""
@@ -163,7 +164,9 @@ class Connection:
             if code != START_INPUT:
                 raise aiosmtplib.SMTPResponseException(code, text)
 
-    async def content(self, wire: Sequence[bytes], deadline: float) -> Outcome:
+    async def content(
+        self, wire: Sequence[bytes], deadline: float, on_final: Callable[[], None] = lambda: None
+    ) -> Outcome:
         """Send the content and read the reply to its final dot: the one that decides.
 
         Until the last octets have left this process, a failure is a plain one; after that it leaves the
@@ -172,6 +175,7 @@ class Connection:
         Args:
             wire: the content as it goes over the wire, in pieces, with the final dot.
             deadline: the instant by which the reply must be there.
+            on_final: to be called right before the final dot goes out.
         """
         self.in_sync = False
         protocol = self._client.protocol
@@ -179,7 +183,7 @@ class Connection:
             return Deferred(stage=Stage.DATA, reason="the connection was lost")
         # In this order: aiosmtplib drops a reply that nobody awaits.
         reading = asyncio.ensure_future(protocol.read_response())
-        writing = asyncio.ensure_future(_write(protocol, wire))
+        writing = asyncio.ensure_future(_write(protocol, wire, on_final))
         transport = _writing(protocol.transport)
         out = False
         try:
@@ -195,7 +199,7 @@ class Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             why = _why(error)
         else:
-            outcome = verdict(Stage.FINAL, code, text)
+            outcome = self._verdict(Stage.FINAL, code, text)
             if outcome is not None and (out or isinstance(outcome, Deferred | Rejected)):
                 self.in_sync = out and self._client.is_connected and outcome.reply is not None
                 return outcome
@@ -219,6 +223,10 @@ class Connection:
     def abort(self) -> None:
         """Close at once; what is not sent yet is not sent any more."""
         self._client.close()
+
+    def _verdict(self, stage: Stage, code: int, text: str) -> Outcome | None:
+        """What a reply of this downstream means."""
+        return verdict(stage, code, text, self._downstream.rules, datetime.now(UTC))
 
     async def _connect(self, contexts: ClientContexts) -> None:
         async with self.stage(Stage.CONNECT, self._timeouts.connect_s):
@@ -340,7 +348,7 @@ async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
     raise last
 
 
-async def _write(protocol: SMTPProtocol, wire: Sequence[bytes]) -> None:
+async def _write(protocol: SMTPProtocol, wire: Sequence[bytes], on_final: Callable[[], None]) -> None:
     """Write content at the pace at which it is taken, and let others have their turns.
 
     Raises:
@@ -354,6 +362,8 @@ async def _write(protocol: SMTPProtocol, wire: Sequence[bytes]) -> None:
     if sum(map(len, blocks)) <= BLOCK_OCTETS:
         blocks = [b"".join(blocks)]
     for position, block in enumerate(blocks, start=1):
+        if position == len(blocks):
+            on_final()
         protocol.write(block)
         if position < len(blocks):
             # As the standard library's streams do it; there is no public way.

@@ -74,6 +74,11 @@ class Link(SMTP):
             self._is_paused = False
             self.transport.resume_reading()
 
+    def _let_others_read(self) -> None:
+        """Read no more from this client before the next turn."""
+        self._pause_reading()
+        self.loop.call_soon(self._resume_reading)
+
     # The exchange of challenges
 
     async def push(self, status: str | bytes) -> None:

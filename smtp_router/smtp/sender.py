@@ -1,6 +1,7 @@
 """The sender: one message to one downstream over real SMTP, recipients all or nothing."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from smtp_router.config.settings import Downstream, Settings
@@ -30,6 +31,7 @@ class SmtpSender:
         *,
         until: float,
         deadline: float,
+        on_final: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Try to deliver; see `smtp_router.routing.ports.Sender`."""
         connection = Connection(downstream, settings.timeouts, settings.hostname, until)
@@ -40,7 +42,8 @@ class SmtpSender:
             await _envelope(connection, message, settings, size=content.size)
             await connection.data()
             dot_is_out = True  # as good as: from here on the outcome has to be known
-            return await to_the_end(connection.content((*content.pieces, b".\r\n"), deadline))
+            wire = (*content.pieces, b".\r\n")
+            return await to_the_end(connection.content(wire, deadline, on_final))
         except AttemptEnded as ended:
             return ended.outcome
         except asyncio.CancelledError:

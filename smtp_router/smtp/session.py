@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS_PER_TURN = 100
 """How many commands of one client are answered before others have their turn."""
+FULL_OCTETS = 256_000
+"""As many at once, and there is more to come: uvloop would read on up to 32 times in the same turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
 TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")
@@ -88,11 +90,11 @@ class ClientSession(Link):
             self._say_good_bye(refusal)
         elif tls is None and has_spoken(descriptor):
             self._refuse_early_talker()
-        else:
-            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
-            if tls is not None:  # what was sent along with the handshake comes before the next turn
-                self._is_early = True
-                self.loop.call_soon(self._banner_is_out)
+        elif tls is None:
+            self._greet()
+        else:  # what was sent along with the handshake comes now, or (uvloop) in the next turn
+            self._is_early = True
+            self.loop.call_soon(self.loop.call_soon, self._greet)
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
@@ -104,6 +106,8 @@ class ClientSession(Link):
         self._wire.feed(data)
         if self._work is None and self._later is None:
             self._advance()
+            if len(data) >= FULL_OCTETS and self._wire.in_body:
+                self._let_others_read()
             return
         self._answer_challenge()
         if self._wire.buffered > MAX_PIPELINED_OCTETS:
@@ -152,8 +156,10 @@ class ClientSession(Link):
             self._complain("client timed out", reply=str(reply))
             self._say_good_bye(reply)
 
-    def _banner_is_out(self) -> None:
+    def _greet(self) -> None:
         self._is_early = False
+        if self._closing_since is None:
+            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""

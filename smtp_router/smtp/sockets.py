@@ -41,7 +41,7 @@ def listening_sockets(
 def has_spoken(descriptor: int) -> bool:
     """Whether octets wait to be read from a connection."""
     waiting = array.array("i", [0])
-    with suppress(OSError):  # closed already
+    with suppress(OSError, ValueError):  # closed already
         fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
     return waiting[0] > 0
 

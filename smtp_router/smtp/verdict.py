@@ -7,26 +7,41 @@
 | final | delivered | deferred | rejected | in doubt |
 
 A 5yz before MAIL is about the session; so is one of `LOGIN_CODES` behind it. What cannot be understood
-after the final dot leaves open whether the message was taken.
+after the final dot leaves open whether the message was taken. Deferred and rejected are what the code
+alone says: `core/replies.py` has the last word on them, by the downstream's rules.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
-from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
+from smtp_router.core.outcome import (
+    SESSION_STAGES,
+    Deferred,
+    Delivered,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Stage,
+)
+from smtp_router.core.replies import Rule, judge
 from smtp_router.core.reply import Reply, printable
 
-SESSION_STAGES = frozenset({Stage.CONNECT, Stage.TLS, Stage.EHLO, Stage.AUTH})
 LOGIN_CODES = frozenset({530, 534, 535, 538})
 """About the router's login or encryption, whenever they come (RFC 4954 6, RFC 3207 4)."""
 
 
-def verdict(stage: Stage, code: int, text: str) -> Outcome | None:
+def verdict(
+    stage: Stage, code: int, text: str, rules: Iterable[Rule] = (), now: datetime | None = None
+) -> Outcome | None:
     """What a downstream's reply means.
 
     Args:
         stage: what it replied to.
         code: the reply's code; a number that is no SMTP code is garbage.
         text: the reply's text, lines separated by LF.
+        rules: what the downstream's refusals mean.
+        now: the present instant with its zone, for hints that name one.
 
     Returns:
         The outcome, or `None` to go on.
@@ -40,9 +55,10 @@ def verdict(stage: Stage, code: int, text: str) -> Outcome | None:
         return InDoubt(reason=reason) if stage is Stage.FINAL else Deferred(stage=stage, reason=reason)
     if reply.is_positive:
         return Delivered(reply=reply) if stage is Stage.FINAL else None
-    if reply.is_permanent and stage not in SESSION_STAGES and reply.code not in LOGIN_CODES:
-        return Rejected(stage=stage, reply=reply)
-    return Deferred(stage=stage, reply=reply)
+    for_good = reply.is_permanent and stage not in SESSION_STAGES and reply.code not in LOGIN_CODES
+    refusal: Deferred | Rejected
+    refusal = Rejected(stage=stage, reply=reply) if for_good else Deferred(stage=stage, reply=reply)
+    return judge(refusal, rules, now)
 
 
 def name_recipient(outcome: Outcome, recipient: str) -> Outcome:

@@ -101,6 +101,9 @@ users:
     downstreams:
       - {addr: "a.example:465", name: a}
       - {addr: "b.example:25", name: b, tls: none, tls_verify: false}
+      - provider: ses
+        addr: "email-smtp.eu-west-1.amazonaws.com:2465"
+        replies: [{match: x, class: quota}]
 """,
         "other.yaml",
     )
@@ -114,6 +117,8 @@ users:
     assert f"  algorithm   round_robin  ({installed}: select_downstream)" in lines
     assert "  downstream  a  (a.example:465, tls implicit, no login)" in lines
     assert "  downstream  b  (b.example:25, tls none, certificate not verified, no login)" in lines
+    ses = "email-smtp.eu-west-1.amazonaws.com:2465"
+    assert f"  downstream  {ses}  ({ses}, tls implicit, no login, 6 reply rules)" in lines
 
 
 def test_check_lists_every_problem_with_file_line_key_and_what_to_do() -> None:

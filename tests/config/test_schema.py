@@ -86,6 +86,7 @@ def test_the_examples_fit(file: Path) -> None:
     assert fits(yaml.safe_load(file.read_text()), SCHEMA)
 
 
+RULE = {"match": "^452 ", "class": "quota", "stages": ["rcpt"], "rest_s": 60}
 USER = {"email": "a@b", "password": "p", "algorithm": "x", "downstreams": [{"addr": "a:1"}]}
 
 
@@ -105,6 +106,10 @@ USER = {"email": "a@b", "password": "p", "algorithm": "x", "downstreams": [{"add
         {"users": [{**USER, "algorithm": {"use": "x", "options": {"any": [1, {}]}}}]},
         {"users": [{**USER, "plugins": ["x", {"use": "y"}]}]},
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "user": "u", "pass": "p", "tls": "none"}]}]},
+        {"users": [{**USER, "downstreams": [{"provider": "sendgrid"}]}]},
+        {"users": [{**USER, "downstreams": [{"provider": {"use": "ses", "region": "eu-west-1"}}]}]},
+        {"users": [{**USER, "downstreams": [{"provider": "${env:P}", "replies": []}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [RULE]}]}]},
     ],
     ids=str,
 )
@@ -141,6 +146,12 @@ def test_what_is_valid_fits(changes: dict[str, object]) -> None:
         {"users": [{**USER, "failover_on": ["delivered"]}]},
         {"users": [{**USER, "downstreams": []}]},
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "tls": "ssl"}]}]},
+        {"users": [{**USER, "downstreams": [{"name": "nowhere"}]}]},
+        {"users": [{**USER, "downstreams": [{"provider": "nobody"}]}]},
+        {"users": [{**USER, "downstreams": [{"provider": {"use": "nobody"}}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{**RULE, "class": "no"}]}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{**RULE, "stages": ["no"]}]}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{"class": "quota"}]}]}]},
         {"users": [{**USER, "algorithm": {"options": {}}}]},
         {"timeouts": {"connect_s": -1}},
         {"timeouts": {"connect": 1}},

@@ -22,12 +22,15 @@ from smtp_router.core.decision import (
     SESSION_REPLIES,
     TOO_LATE,
     UNREACHABLE,
+    USED_UP,
     Finish,
     Limits,
     Try,
     answer,
+    end_of_attempt,
     give_up,
     next_step,
+    without_room,
 )
 from smtp_router.core.outcome import OutcomeKind
 from tests.support import (
@@ -266,6 +269,27 @@ def test_when_time_ran_out_on_the_last_of_them_that_is_the_answer() -> None:
     assert reply([silent], downstreams=1, now=DEADLINE - 1) == UNREACHABLE
 
 
+def test_without_room_anywhere_the_client_is_told_to_come_back() -> None:
+    assert without_room([]) == USED_UP
+    assert USED_UP.is_transient
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ([deferred("450 4.2.1 busy")], make_reply("450 4.2.1 busy")),
+        ([rejected("550 5.1.1 no")], UNREACHABLE),
+        ([rejected("550 5.1.1 no"), in_doubt()], IN_DOUBT),
+    ],
+)
+def test_who_was_not_asked_for_lack_of_room_may_yet_take_it(
+    outcomes: list[Outcome], said: Reply
+) -> None:
+    attempts = [make_attempt(outcome) for outcome in outcomes]
+    assert without_room(attempts) == said
+    assert said.is_transient
+
+
 @pytest.mark.parametrize(
     ("tried", "downstreams", "now", "until"),
     [
@@ -281,19 +305,18 @@ def test_when_time_ran_out_on_the_last_of_them_that_is_the_answer() -> None:
 def test_what_is_left_to_the_deadline_is_shared_by_those_not_yet_tried(
     tried: int, downstreams: int, now: float, until: float
 ) -> None:
-    outcomes = [unreachable() for _ in range(tried)]
-    assert step(outcomes, downstreams=downstreams, now=now) == Try(until=until)
+    assert end_of_attempt(now, DEADLINE, left=downstreams - tried) == until
 
 
 @given(downstreams=st.integers(1, 50), start=st.floats(0, 99.0))
 def test_downstreams_that_hang_leave_time_for_the_last(downstreams: int, start: float) -> None:
     now = start
     for tried in range(downstreams):
-        decided = step([unreachable()] * tried, downstreams=downstreams, now=now)
-        assert isinstance(decided, Try)
-        assert now < decided.until <= DEADLINE + 1e-9
-        assert decided.until - now >= (DEADLINE - start) / downstreams * 0.999
-        now = min(decided.until, DEADLINE - 1e-12)
+        assert isinstance(step([unreachable()] * tried, downstreams=downstreams, now=now), Try)
+        until = end_of_attempt(now, DEADLINE, left=downstreams - tried)
+        assert now < until <= DEADLINE + 1e-9
+        assert until - now >= (DEADLINE - start) / downstreams * 0.999
+        now = min(until, DEADLINE - CLOCK_TOLERANCE_S - 1e-12)
 
 
 # Promises that hold for any history.
@@ -319,7 +342,7 @@ def test_any_last_word_is_one_the_client_may_hear(
 ) -> None:
     decided = step(outcomes, downstreams=downstreams, now=now, failover_on=failover_on)
     if isinstance(decided, Try):
-        assert now < decided.until <= DEADLINE
+        assert now < DEADLINE
         assert len(outcomes) < downstreams
         return
     last = outcomes[-1] if outcomes else None

@@ -1,9 +1,9 @@
 """The tables of docs/outcomes.md, made by asking the code itself.
 
-A test compares them with the page; `python -m tests.docs.tables` writes them into it.
+A test compares them with the page; `python -m tests.docs.tables` writes them into it, and those of
+docs/providers.md into that.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from smtp_router.core.decision import (
     SESSION_REPLIES,
     TOO_LATE,
     UNREACHABLE,
+    USED_UP,
     Finish,
     Limits,
     answer,
@@ -28,7 +29,8 @@ from smtp_router.core.decision import (
     next_step,
 )
 from smtp_router.core.message import TLS, Message
-from smtp_router.core.outcome import OutcomeKind
+from smtp_router.core.outcome import SESSION_STAGES, OutcomeKind
+from smtp_router.core.replies import ReplyClass, Rule, judge
 from smtp_router.credentials import Kind, Verifier
 from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
@@ -43,6 +45,8 @@ from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, verdict
 from smtp_router.smtp.wire import Mark
+from tests.docs import health_tables, provider_tables
+from tests.docs.markdown import Row, table, write
 from tests.support import VirtualClock, config_text, make_attempt, make_message
 
 PAGE = Path(__file__).parents[2] / "docs" / "outcomes.md"
@@ -52,20 +56,11 @@ BIG = (BIGGEST + 1) * b"x"
 FULL = 5000
 HERE, ELSEWHERE = "127.0.0.1", "192.0.2.1"
 
-Row = tuple[str, ...]
-
-_TABLE = re.compile(r"(<!-- table (\w+)[^\n]*-->\n)(.*?)(<!-- end -->)", re.DOTALL)
-
 
 class Content(bytes):
     """What comes behind DATA or BDAT, as it goes over the wire, without the final dot."""
 
     __slots__ = ()
-
-
-def in_page(text: str) -> dict[str, str]:
-    """The tables of a page, by the name in the comment above each."""
-    return {match[2]: match[3].strip() for match in _TABLE.finditer(text)}
 
 
 def from_code() -> dict[str, str]:
@@ -86,12 +81,42 @@ def verdicts() -> str:
     for stage in Stage:
         cells = [{_meaning(verdict(stage, code, WORDS)) for code in codes} for codes in columns.values()]
         rows.append((f"`{stage}`", *(_only(cell) for cell in cells)))
-    return _table(("stage", *columns), _joined(rows))
+    return table(("stage", *columns), _joined(rows))
+
+
+def classes() -> str:
+    """What a rule makes of a refusal, when neither it nor the reply names a time."""
+    rows = []
+    for reply_class in ReplyClass:
+        rule = Rule(name="rule", pattern=_Everything(), reply_class=reply_class)
+        session = [judge(Deferred(stage=at, reply=_reply(550)), [rule]) for at in SESSION_STAGES]
+        transaction = [at for at in Stage if at not in SESSION_STAGES]
+        transient = [judge(Deferred(stage=at, reply=_reply(450)), [rule]) for at in transaction]
+        permanent = [judge(Rejected(stage=at, reply=_reply(550)), [rule]) for at in transaction]
+        rests = {_rest(one) for one in (*session, *transient, *permanent)}
+        held = {"no" if one.neutral else "yes" for one in transient if isinstance(one, Deferred)}
+        rows.append(
+            (
+                f"`{reply_class}`",
+                *(_only({_meaning(one) for one in ones}) for ones in (session, transient, permanent)),
+                _only(rests),
+                _only(held or {"no"}),
+            )
+        )
+    head = (
+        "class",
+        "before MAIL",
+        "4yz from MAIL on",
+        "5yz from MAIL on",
+        "rests for",
+        "counts against health",
+    )
+    return table(head, rows)
 
 
 def steps() -> str:
     """What is done after an outcome, with something left to try and time to try it."""
-    return _table(
+    return table(
         ("outcome", "by default", "with it in `failover_on`"),
         [
             (
@@ -158,7 +183,7 @@ def answers() -> str:
         (what, where, _only({_heard(outcome) for outcome in outcomes}))
         for what, where, outcomes in cases
     ]
-    return _table(("outcome", "at stage", "the client hears"), rows)
+    return table(("outcome", "at stage", "the client hears"), rows)
 
 
 def incapable() -> str:
@@ -172,12 +197,12 @@ def incapable() -> str:
     for what, parameters in cases:
         message = make_message(content="Subject: ü\r\n\r\n".encode(), mail_parameters=parameters)
         rows.append((what, _code(give_up([make_attempt(_lacking_everything(message))]))))
-    return _table(("the message needs", "the client hears"), rows)
+    return table(("the message needs", "the client hears"), rows)
 
 
 def others() -> str:
     """Replies to a message that no outcome speaks for."""
-    return _table(
+    return table(
         ("when", "the client hears"),
         [
             ("nothing is left to try, and no reply was transient", _code(UNREACHABLE)),
@@ -185,6 +210,7 @@ def others() -> str:
                 "time runs out with a downstream left to try, or the last one silent",
                 _code(TOO_LATE),
             ),
+            ("all downstreams that are left have reached their [limits](limits.md)", _code(USED_UP)),
             ("a plugin failed, or the router itself", _code(OUR_FAULT)),
             ("the user was taken out of the configuration during the session", _code(UNKNOWN_USER)),
         ],
@@ -256,11 +282,12 @@ def session() -> str:
         ("content that is slower than `min_upload_bytes_per_s`", _code(TOO_SLOW)),
         ("the router stops, and no transaction is under way", _code(SHUTTING_DOWN)),
     ]
-    return _table(("when", "the client hears"), rows)
+    return table(("when", "the client hears"), rows)
 
 
 _MAKERS: Mapping[str, Callable[[], str]] = {
     "verdicts": verdicts,
+    "classes": classes,
     "steps": steps,
     "answers": answers,
     "incapable": incapable,
@@ -292,6 +319,18 @@ def _meaning(outcome: Outcome | None) -> str:
 def _then(outcome: Outcome, limits: Limits) -> str:
     step = next_step([make_attempt(outcome)], 0, limits)
     return "stop" if isinstance(step, Finish) else "ask again, with this attempt in the history"
+
+
+class _Everything:
+    """A pattern that every reply fits."""
+
+    def matches(self, text: str) -> bool:
+        del text
+        return True
+
+
+def _rest(outcome: Outcome) -> str:
+    return f"{outcome.rest_s:g} s" if isinstance(outcome, Deferred) and outcome.rest_s else "no time"
 
 
 class _Site:
@@ -409,17 +448,10 @@ def _joined(rows: list[Row]) -> list[Row]:
     return [(", ".join(names), *cells) for cells, names in stages.items()]
 
 
-def _table(head: Row, rows: Iterable[Row]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
-
-
 def main() -> None:
-    made = from_code()
-    text = PAGE.read_text("utf-8")
-    PAGE.write_text(
-        _TABLE.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[4]}", text), "utf-8"
-    )
+    write(PAGE, _MAKERS)
+    write(provider_tables.PAGE, provider_tables.MAKERS)
+    write(health_tables.PAGE, health_tables.MAKERS)
 
 
 if __name__ == "__main__":

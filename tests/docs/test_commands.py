@@ -77,7 +77,7 @@ async def test_every_field_of_an_attempt_and_a_message_is_in_the_reference(
     epoch = build(parse(text.encode(), tmp_path / "config.yaml"), Registry())
     sender = ScriptedSender({"a": unreachable(), "b": delivered()})
     epochs: Any = SimpleNamespace(current=epoch)  # which never has to be refreshed here
-    router = Router(epochs, sender, VirtualClock())
+    router = Router(epochs, sender, VirtualClock(), chance=lambda: 0.0)
     await router.route(make_message())
     _, table = sections(PAGE)["The log"].tables
     logged: dict[str, set[str]] = {"attempt": set(), "message": set()}

@@ -12,7 +12,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
+from smtp_router.config.health import Health
+from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
+from smtp_router.config.patterns import MAX_CHARS, MAX_REPEATS, Pattern
+from smtp_router.config.provider_use import ProviderUse
+from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
     Downstream,
@@ -32,16 +37,23 @@ MODELS: Mapping[type[BaseModel], str] = {
     Listener: "listen[]",
     User: "users[]",
     Downstream: "users[].downstreams[]",
+    Limits: "users[].downstreams[].limits",
     Timeouts: "timeouts",
+    Health: "health",
     PluginUse: "users[].algorithm and users[].plugins[]",
+    ProviderUse: "users[].downstreams[].provider",
+    ReplyRule: "users[].downstreams[].replies[]",
 }
 
 DEFAULTS_IN_WORDS = {
     "hostname": "this host's name",
-    "name": "the `addr`",
+    "name": "the `addr`, or else the `provider`",
     "tls_ca": "the system's",
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
+    "health": "all defaults",
+    "limits": "none",
+    "counted_as": "`email`/`name`",
 }
 
 TYPES: Mapping[object, str] = {
@@ -60,7 +72,15 @@ TYPES: Mapping[object, str] = {
     Downstream: "downstream",
     PluginUse: "plugin",
     Timeouts: "timeouts",
+    ProviderUse: "provider",
+    ReplyRule: "reply rule",
+    Pattern: "regular expression",
+    Health: "health",
+    Limits: "limits",
 }
+
+TYPES_IN_WORDS = {"failure_rate": "share"}
+"""Of numbers that are not what numbers of their type are elsewhere."""
 
 
 def test_every_model_of_the_settings_has_its_section() -> None:
@@ -72,7 +92,10 @@ def test_every_key_is_in_the_reference_with_its_type_and_default(model: type[Bas
     rows = sections(PAGE)[MODELS[model]].rows
     told = {unquoted(key): (without_links(kind), default) for key, kind, default, _ in rows}
     there_are = {
-        field.alias or name: (type_in_words(field.annotation), default_in_words(name, field))
+        field.alias or name: (
+            TYPES_IN_WORDS.get(name) or type_in_words(field.annotation),
+            default_in_words(name, field),
+        )
         for name, field in model.model_fields.items()
     }
     assert told == there_are
@@ -89,6 +112,11 @@ def test_the_bounds_of_a_configuration_file_are_in_the_reference() -> None:
     assert f"{tree.MAX_DEPTH} levels" in text
     assert f"{tree.MAX_VALUES:,} values" in text
     assert f"{references.MAX_FILE_BYTES // 2**10} KiB" in sections(PAGE)["References"].text
+
+
+def test_the_bounds_of_an_expression_are_in_the_reference() -> None:
+    assert f"{MAX_CHARS} characters at most" in text_of(PAGE)
+    assert f"come to {MAX_REPEATS} at most" in text_of(PAGE)
 
 
 def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -5,12 +5,13 @@ import pytest
 from smtp_router import Stage
 from smtp_router.smtp.connection import BLOCK_OCTETS
 from tests.docs import tables
+from tests.docs.markdown import tables_in
 from tests.docs.pages import sections, text_of
 
 
 @pytest.mark.parametrize("name", tables.from_code())
 def test_the_tables_of_outcomes_are_what_the_code_does(name: str) -> None:
-    assert tables.in_page(text_of(tables.PAGE)).get(name) == tables.from_code()[name], (
+    assert tables_in(text_of(tables.PAGE)).get(name) == tables.from_code()[name], (
         "run: .venv/bin/python -m tests.docs.tables"
     )
 

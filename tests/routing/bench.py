@@ -8,13 +8,28 @@ from typing import Any
 
 import pytest
 
-from smtp_router import Reply
+from smtp_router import Health, Outcome, Reply
 from smtp_router.config.load import load
+from smtp_router.core.breaker import Rules
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Route
+from smtp_router.routing.health import Gauge
+from smtp_router.routing.lease import Books
+from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
-from tests.support import USER, ScriptedSender, Step, VirtualClock, config_text, make_message
+from smtp_router.routing.targets import Targets
+from smtp_router.state.file import StateFile
+from smtp_router.state.ledger import Ledger
+from tests.support import (
+    USER,
+    ScriptedSender,
+    Step,
+    VirtualClock,
+    config_text,
+    make_message,
+    unreachable,
+)
 
 FIRST = """\
 from smtp_router import hookimpl
@@ -35,6 +50,8 @@ class Bench:
             `plugins`, in this order, unless the configuration says something else.
         script: what the sender does, as for `ScriptedSender`.
         takes_s: how long it takes to do so.
+        state: the state file, opened when a limit needs it; a test that has one closes `quotas`.
+        books: what quotas are kept in, if it is no state file.
         config: what the file says, as for `config_text`.
     """
 
@@ -45,6 +62,8 @@ class Bench:
         *,
         script: Mapping[str, Step | Iterable[Step]] | None = None,
         takes_s: float | Mapping[str, float] = 0.0,
+        state: Path | None = None,
+        books: Books | None = None,
         **config: Any,  # noqa: ANN401 - as for config_text
     ) -> None:
         self.folder = folder
@@ -56,8 +75,12 @@ class Bench:
         self.write("config.yaml", config_text(**{"plugins": others, **config}))
         self.clock = VirtualClock()
         self.sender = ScriptedSender(script, self.clock, takes_s)
-        self.epochs = LiveEpochs(load(self.config), Registry())
-        self.router = Router(self.epochs, self.sender, self.clock)
+        self.state = state or folder / "state.db"
+        self.books = books or Ledger(StateFile(self.state))
+        self.quotas = Quotas(self.clock, self.books)
+        shared = Targets(self.quotas)
+        self.epochs = LiveEpochs(load(self.config), Registry(), shared=shared)
+        self.router = Router(self.epochs, self.sender, self.clock, chance=lambda: 0.0)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file that only we may write."""
@@ -74,6 +97,10 @@ class Bench:
         """The route of `USER` in the epoch at work."""
         return self.epochs.current.routes[USER]
 
+    def health(self, name: str) -> Health:
+        """How a downstream of `USER` fares now."""
+        return self.user.targets[name].seen(self.clock.now()).health
+
     def globals_of(self, name: str) -> dict[str, Any]:
         """What stands in the module of a plugin of `USER`; a test may put something there."""
         function: Any = next(
@@ -87,6 +114,19 @@ class Bench:
         seen = self.globals_of(name)["SEEN"]
         assert isinstance(seen, list)
         return seen
+
+
+def rest(gauge: Gauge, outcome: Outcome | None = None, *, now: float = 0.0) -> None:
+    """Have as many attempts fail as it takes."""
+    for _ in range(Rules().failures):
+        fail(gauge, outcome, now=now)
+
+
+def fail(gauge: Gauge, outcome: Outcome | None = None, *, now: float = 0.0) -> None:
+    """Have one attempt end like this, by default without a connection."""
+    entries = gauge.enter(now)
+    gauge.count(entries, outcome or unreachable(), 0.1, now, rules=Rules(), chance=lambda: 0.0)
+    gauge.leave(entries)
 
 
 def records(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:

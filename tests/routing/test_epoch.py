@@ -8,9 +8,9 @@ import pytest
 from smtp_router import ConfigError
 from smtp_router.config.load import InvalidConfigError, load
 from smtp_router.hooks.registry import Registry
-from smtp_router.routing.epoch import Epoch, build
-from tests.routing.bench import FIRST, Bench
-from tests.support import USER, config_text, deferred, make_attempt, user_config
+from smtp_router.routing.epoch import Epoch, Offer, build
+from tests.routing.bench import FIRST, Bench, rest
+from tests.support import USER, config_text, deferred, make_attempt, unreachable, user_config
 
 COUNTING = """\
 from smtp_router import hookimpl
@@ -58,6 +58,10 @@ def instance(epoch: Epoch, user: str = USER, position: int = -1) -> Any:  # noqa
     return function.__self__
 
 
+def names(offer: Offer) -> list[str]:
+    return [downstream.name for downstream in offer.downstreams]
+
+
 # Building.
 
 
@@ -97,19 +101,25 @@ def test_a_class_is_made_for_each_user(folder: Path) -> None:
     assert instance(epoch, "a") is not instance(epoch, "b")
 
 
-def test_each_downstream_of_each_user_has_its_own_figures(folder: Path) -> None:
-    epoch = built(folder, config_text(user_config(email="a"), user_config(email="b")))
-    epoch.routes["a"].targets["a"].figures.count(make_attempt(deferred()))
-    failed = [route.targets["a"].figures.failed for route in epoch.routes.values()]
-    assert failed == [1, 0]
-
-
 def test_what_was_tried_is_not_offered(folder: Path) -> None:
     route = built(folder, config_text()).routes[USER]
-    offered = route.untried([])
-    assert [one.name for one in offered] == ["a", "b"]
-    assert [one.name for one in route.untried([make_attempt(deferred(), "a")])] == ["b"]
-    assert route.untried([make_attempt(deferred(), "a"), make_attempt(deferred(), "b")]) == ()
+    assert names(route.offer([], now=0)) == ["a", "b"]
+    assert names(route.offer([make_attempt(deferred(), "a")], now=0)) == ["b"]
+    assert names(route.offer([make_attempt(deferred(), name) for name in "ab"], now=0)) == []
+
+
+def test_those_that_rest_are_offered_only_if_all_do_least_recently_failed_first(folder: Path) -> None:
+    route = built(folder, config_text(downstreams={n: f"{n}.example:25" for n in "abc"})).routes[USER]
+    assert not route.offer([], now=0).all_rest
+    rest(route.targets["a"].gauge, now=2.0)
+    rest(route.targets["b"].gauge, now=1.0)
+    assert (names(route.offer([], now=2)), route.offer([], now=2).all_rest) == (["c"], False)
+    rest(route.targets["c"].gauge, now=3.0)
+    assert (names(route.offer([], now=3)), route.offer([], now=3).all_rest) == (["b", "a", "c"], True)
+    tried = [make_attempt(unreachable(), "b")]
+    assert names(route.offer(tried, now=3)) == ["a", "c"]
+    assert names(route.offer([], now=6.5)) == ["b"]
+    assert names(route.offer([], now=8)) == ["a", "b", "c"]
 
 
 def test_a_relative_path_starts_from_the_configurations_folder(
@@ -269,11 +279,12 @@ def test_what_did_not_change_is_taken_over(folder: Path) -> None:
     registry = Registry()
     first = built(folder, config_text(), registry)
     instance(first).count = 7
-    first.routes[USER].targets["a"].figures.count(make_attempt(deferred()))
+    rest(first.routes[USER].targets["a"].gauge)
     second = built(folder, config_text(password="new", settings={"deadline_s": 9}), registry, first)
     assert second.number == 2
     assert instance(second) is instance(first)
-    assert second.routes[USER].targets["a"] is first.routes[USER].targets["a"]
+    assert second.routes[USER].targets["a"].gauge is first.routes[USER].targets["a"].gauge
+    assert names(second.routes[USER].offer([], now=0)) == ["b"]
     assert second.routes[USER].user.password.reveal() == "new"
     assert second.settings.deadline_s == 9
 
@@ -282,17 +293,17 @@ def test_a_downstream_that_changed_starts_anew_and_the_others_go_on(folder: Path
     registry = Registry()
     first = built(folder, config_text(), registry)
     for target in first.routes[USER].targets.values():
-        target.figures.count(make_attempt(deferred()))
+        rest(target.gauge)
     changed = {"c": "c.example:25", "b": "b.example:25", "a": "a.example:26"}
     second = built(folder, config_text(downstreams=changed), registry, first)
     targets = second.routes[USER].targets
     assert list(targets) == ["c", "b", "a"]
-    assert {name: target.figures.failed for name, target in targets.items()} == {
-        "a": 0,
-        "b": 1,
-        "c": 0,
+    assert {name: target.gauge.is_resting(now=0) for name, target in targets.items()} == {
+        "a": False,
+        "b": True,
+        "c": False,
     }
-    assert targets["a"].downstream.port == 26
+    assert targets["a"].seen(now=0).port == 26
 
 
 def test_a_user_who_comes_and_one_who_goes_leave_the_others_alone(folder: Path) -> None:

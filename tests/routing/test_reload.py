@@ -340,6 +340,17 @@ async def test_listen_is_the_one_key_that_takes_a_restart(
     ]
 
 
+async def test_another_state_file_takes_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    bench.write("config.yaml", config_text(settings={"state": "other.db"}))
+    await bench.epochs.poll()
+    assert [record.getMessage() for record in caplog.records] == [
+        "state has changed, which takes a restart"
+    ]
+
+
 # How it begins, and what it stands on.
 
 
@@ -375,6 +386,6 @@ async def test_a_fault_while_refreshing_is_transient(
             raise OSError("s3cret")
 
     bench.write("algorithm.py", LAST)
-    bench.router = Router(Broken(), bench.sender, bench.clock)
+    bench.router = Router(Broken(), bench.sender, bench.clock, chance=lambda: 0.0)
     assert await bench.route() == OUR_FAULT
     assert caplog.records[0].getMessage() == "routing failed"

@@ -184,7 +184,7 @@ async def test_no_opinion_after_an_attempt_is_the_last_transient_reply(tmp_path:
 
 async def test_plugins_see_how_downstreams_fare_but_no_credential(tmp_path: Path) -> None:
     login = {"addr": "a.example:25", "user": "apikey", "pass": "s3cret", "options": {"weight": 3}}
-    script: dict[str, Step | list[Step]] = {"a": [delivered(), deferred(), delivered()]}
+    script: dict[str, Step | list[Step]] = {"a": [delivered(), unreachable(), delivered()]}
     bench = Bench(
         tmp_path,
         {"algorithm.py": NOTING},
@@ -433,7 +433,7 @@ async def test_a_fault_of_our_own_is_transient_and_logged(
     assert await bench.route() == OUR_FAULT
     assert failures(caplog) == ["routing failed"]
     assert records(caplog, "message")[0]["outcome"] == "deferred"
-    assert bench.user.targets["a"].figures.in_flight == 0
+    assert bench.health("a").in_flight == 0
 
 
 # Time.
@@ -511,11 +511,11 @@ async def test_a_client_that_goes_away_ends_the_attempt_and_is_logged(
     bench = Bench(tmp_path, {"told.py": TOLD}, script={"a": hang})
     task = asyncio.create_task(bench.route())
     await sending.wait()
-    assert bench.user.targets["a"].figures.in_flight == 1
+    assert bench.health("a").in_flight == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert bench.user.targets["a"].figures.in_flight == 0
+    assert bench.health("a").in_flight == 0
     assert bench.seen("told.py") == []
     (message,) = records(caplog, "message")
     assert (message["outcome"], message["code"], message["attempts"]) == ("abandoned", None, 0)
@@ -543,7 +543,7 @@ async def test_a_client_that_goes_away_after_the_final_dot_changes_nothing(
     await asyncio.wait([task])
     assert len(bench.seen("told.py")) == 1
     assert [one["outcome"] for one in records(caplog, "message")] == ["delivered"]
-    assert bench.user.targets["a"].figures.delivered == 1
+    assert bench.health("a").delivered == 1
 
 
 # Logs.
@@ -659,7 +659,7 @@ async def test_round_robin_spreads_200_concurrent_messages_evenly(tmp_path: Path
     assert {reply.code for reply in replies} == {250}
     counts = Counter(bench.sender.names)
     assert max(counts.values()) - min(counts.values()) <= 1
-    figures = [bench.user.targets[name].figures for name in "abc"]
+    figures = [bench.health(name) for name in "abc"]
     assert [(one.in_flight, one.failed) for one in figures] == [(0, 0)] * 3
 
 

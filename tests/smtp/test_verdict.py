@@ -1,10 +1,14 @@
 """What a downstream's code means at each stage: the table at the top of verdict.py."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Deferred, Delivered, InDoubt, Rejected, Reply, Stage
+from smtp_router.core.replies import ReplyClass, Rule
 from smtp_router.smtp.verdict import name_recipient, verdict
 
 GO_ON = "go on"
@@ -106,3 +110,43 @@ def test_a_recipient_is_named_in_the_reply() -> None:
 def test_without_a_reply_there_is_nothing_to_name_it_in() -> None:
     lost = Deferred(stage=Stage.RCPT, reason="lost")
     assert name_recipient(lost, "b@b.example") == lost
+
+
+# Rules of the downstream.
+
+
+@dataclass(frozen=True)
+class Anything:
+    """A pattern that every reply fits."""
+
+    def matches(self, text: str) -> bool:
+        del text
+        return True
+
+
+RULES = [Rule(name="all", pattern=Anything(), reply_class=reply_class) for reply_class in ReplyClass]
+NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.reply_class))
+@pytest.mark.parametrize("stage", Stage)
+def test_a_rule_changes_no_code_but_4yz_and_5yz(stage: Stage, rule: Rule) -> None:
+    """What is taken stays taken, what is in doubt in doubt."""
+    for code in (-1, 0, *range(100, 400), *range(600, 1000)):
+        assert verdict(stage, code, "text", [rule]) == verdict(stage, code, "text"), code
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.reply_class))
+@given(st.sampled_from(Stage), st.integers(400, 599), st.text())
+def test_no_rule_makes_a_delivery_or_a_doubt_of_a_refusal(
+    rule: Rule, stage: Stage, code: int, text: str
+) -> None:
+    outcome = verdict(stage, code, text, [rule])
+    assert isinstance(outcome, Deferred | Rejected)
+    assert outcome.reason == f"{rule.reply_class} by all"
+
+
+def test_a_hint_may_name_an_instant() -> None:
+    outcome = verdict(Stage.CONNECT, 421, "4.7.0 resets at 19:00 UTC", (), NOW)
+    assert isinstance(outcome, Deferred)
+    assert outcome.rest_s == 3600

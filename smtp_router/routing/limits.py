@@ -1,0 +1,91 @@
+"""How much is sent to whom, and whether there is room for one more message.
+
+Rules:
+1. A message takes its place before it is sent, so no limit is overshot however many are sent at once.
+2. It keeps it if the downstream took the message or may have; otherwise it gives it back.
+3. Whoever shares a meter counts together, each against limits of their own.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from smtp_router.config.limits import Limits
+from smtp_router.core.window import Window
+from smtp_router.routing.quotas import Quota
+
+
+class Meter:
+    """Counts what is sent under one name."""
+
+    __slots__ = ("__weakref__", "_windows", "in_flight", "waiting")
+
+    def __init__(self) -> None:
+        """Nothing was sent yet."""
+        self.in_flight = 0
+        self.waiting: set[asyncio.Event] = set()
+        """To be set when there may be room again."""
+        self._windows: Mapping[float, Window] = MappingProxyType({})
+
+    def watch(self, limits: Limits) -> None:
+        """Count from now on what it takes to know about these limits."""
+        new = {span: Window(span) for span, _ in limits.windows if span not in self._windows}
+        self._windows = {**self._windows, **new}  # replaced, since a reload is in another thread
+
+    def opens_at(self, limits: Limits, now: float) -> float:
+        """From which instant on there is room.
+
+        Returns:
+            `now` or before it, if there is room; infinity, if there will be when a message is done.
+        """
+        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
+            return math.inf
+        spans = limits.windows
+        return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
+
+    def take(self, quotas: Sequence[Quota], now: float) -> "Place":
+        """Begin one; whether there is room is for the caller to know."""
+        self.in_flight += 1
+        return Place(self, quotas, [(window, window.add(now)) for window in self._windows.values()])
+
+
+class Place:
+    """What one message has taken."""
+
+    __slots__ = ("_committed", "_leases", "_meter", "_parts")
+
+    def __init__(
+        self, meter: Meter, quotas: Sequence[Quota], parts: Sequence[tuple[Window, int]]
+    ) -> None:
+        """Take a unit of every quota, too."""
+        self._meter = meter
+        self._parts = parts
+        self._leases = [(quota, quota.take()) for quota in quotas]
+        self._committed = False
+
+    def commit(self) -> None:
+        """From now on the downstream may have it."""
+        if not self._committed:
+            self._committed = True
+            for quota, lease in self._leases:
+                quota.commit(lease)
+
+    def leave(self, *, sent: bool | None) -> None:
+        """End it.
+
+        Args:
+            sent: whether the downstream took it or may have; `None`: as far as anybody knows.
+        """
+        self._meter.in_flight -= 1
+        if sent:
+            self.commit()
+        elif sent is False or not self._committed:
+            for window, part in self._parts:
+                window.take_back(part)
+            for quota, lease in self._leases:
+                quota.take_back(lease, committed=self._committed)
+        for quota, lease in self._leases:
+            quota.leave(lease)
+        for event in self._meter.waiting:
+            event.set()

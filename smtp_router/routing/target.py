@@ -1,0 +1,185 @@
+"""One downstream of one user: how plugins see it, how the sender does, and an attempt at it."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from smtp_router.config.limits import Limits
+from smtp_router.config.settings import Downstream as DownstreamSettings
+from smtp_router.core.blame import Blame
+from smtp_router.core.breaker import Rules
+from smtp_router.core.downstream import Downstream, Health, HealthState
+from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt, Outcome
+from smtp_router.routing.health import Change, Gauge
+from smtp_router.routing.limits import Meter
+from smtp_router.routing.ports import Clock
+from smtp_router.routing.quotas import Quota
+
+log = logging.getLogger(__name__)
+
+
+class Target:
+    """One downstream of one user.
+
+    Args:
+        user: the login name of whose downstream it is.
+        settings: how the sender sees it.
+        rules: when it rests.
+        gauge: how it fares.
+        meter: what is sent there, and to whom else counts together with it.
+        quotas: those that it has by the calendar.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        settings: DownstreamSettings,
+        rules: Rules,
+        *,
+        gauge: Gauge,
+        meter: Meter,
+        quotas: Sequence[Quota],
+    ) -> None:
+        """See the class."""
+        self.user = user
+        self.settings = settings
+        self.limits = settings.limits
+        self.rules = rules
+        self.gauge = gauge
+        self.meter = meter
+        self.is_limited = self.limits != Limits()
+        self.quotas = quotas
+        self._seen = self._with(Health())
+        self._rests_until = -math.inf
+
+    def seen(self, now: float) -> Downstream:
+        """How plugins see it at this instant; the same object as long as nothing has changed."""
+        health = self.gauge.frozen(now)
+        if now < self._rests_until:
+            return self._with(replace(health, state=HealthState.OPEN))
+        if health is not self._seen.health:
+            self._seen = self._with(health)
+        return self._seen
+
+    def is_resting(self, now: float) -> bool:
+        """Whether others are to be preferred: it has failed, or has asked for it."""
+        return now < self._rests_until or self.gauge.is_resting(now)
+
+    def note(self, outcome: Outcome, now: float) -> bool:
+        """Rest for as long as a reply has asked for, until something is delivered; whether it has."""
+        if isinstance(outcome, Delivered):
+            self._rests_until = -math.inf
+        if not isinstance(outcome, Deferred) or not outcome.rest_s:
+            return False
+        self._rests_until = now + outcome.rest_s
+        return True
+
+    def has_room(self, now: float) -> bool:
+        """Whether its limits leave room for one more message."""
+        return not self.is_limited or self.opens_at(now) <= now
+
+    def opens_at(self, now: float) -> float:
+        """From which instant on they do; infinity: when another message is done."""
+        opens_at = self.meter.opens_at(self.limits, now)
+        for quota in self.quotas:
+            if not quota.has_room():
+                opens_at = max(opens_at, now + quota.seconds_left())
+        return opens_at
+
+    async def is_ready(self) -> bool:
+        """See that there is a unit of every quota to take; whether there is.
+
+        It is there until the caller waits for something else.
+        """
+        while not all(quota.has_unit() for quota in self.quotas):
+            for quota in self.quotas:
+                if not await quota.ready():
+                    return False
+        return True
+
+    def tell(self, change: Change, attempt: Attempt, clock: Clock) -> None:
+        """Log that it rests, or is back."""
+        fields: dict[str, object] = {
+            "user": self.user,
+            "downstream": self.settings.name,
+            "server": str(self.settings.addr),
+            "whose": change.whose,
+        }
+        if change.rests_until is None:
+            log.info("downstream is back", extra={"fields": fields})
+            return
+        rest_s = change.rests_until - clock.now()
+        fields |= {
+            "seconds": round(rest_s, 1),
+            "until": (clock.wall() + timedelta(seconds=rest_s)).isoformat(timespec="seconds"),
+            "reason": str(attempt.outcome),
+        }
+        log.warning("downstream rests", extra={"fields": fields})
+
+    def _with(self, health: Health) -> Downstream:
+        return Downstream(
+            name=self.settings.name,
+            host=self.settings.addr.host,
+            port=self.settings.addr.port,
+            options=self.settings.options,
+            health=health,
+        )
+
+
+class Passage:
+    """One attempt, counted from the choice of the downstream to its end, whatever that is."""
+
+    __slots__ = ("_chance", "_clock", "_entries", "_place", "_sent", "_target")
+
+    def __init__(self, target: Target, clock: Clock, chance: Callable[[], float], now: float) -> None:
+        """It begins now.
+
+        Args:
+            target: the downstream.
+            clock: for the log.
+            chance: gives a number from 0 to 1.
+            now: the present instant.
+        """
+        self._target = target
+        self._clock = clock
+        self._chance = chance
+        self._entries = target.gauge.enter(now)
+        self._place = target.meter.take(target.quotas, now) if target.is_limited else None
+        self._sent: bool | None = None
+
+    def __enter__(self) -> Self:
+        """Leave it, and it has ended."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It is not under way any more."""
+        self._target.gauge.leave(self._entries)
+        if self._place is not None:
+            self._place.leave(sent=self._sent)
+
+    def commit(self) -> None:
+        """The final dot is about to go out."""
+        if self._place is not None:
+            self._place.commit()
+
+    def ended(self, attempt: Attempt, now: float) -> None:
+        """Count what became of it, now."""
+        self._sent = isinstance(attempt.outcome, Delivered | InDoubt)
+        changes = self._target.gauge.count(
+            self._entries,
+            attempt.outcome,
+            attempt.seconds,
+            now,
+            rules=self._target.rules,
+            chance=self._chance,
+        )
+        if self._target.note(attempt.outcome, now) and isinstance(attempt.outcome, Deferred):
+            changes.append(Change(Blame.USER, now + attempt.outcome.rest_s))
+        for change in changes:
+            self._target.tell(change, attempt, self._clock)
