@@ -57,6 +57,17 @@ wheels: $(DEV_READY) ## build each distribution, install it in an empty environm
 bench: $(DEV_READY) ## what the edge costs, beside HAProxy and Postfix where there are any; needs cc
 	$(BIN)/python -m bench.edge --repetitions 3
 
+.PHONY: fuzz
+fuzz: $(DEV_READY) ## look for what breaks a parser or a session; longer: make fuzz FUZZ_S=3600
+	@for target in $(FUZZ); do \
+		echo "fuzzing $$target for $(FUZZ_S) s"; \
+		$(BIN)/python -m tests.fuzz.fuzz $$target .fuzz -max_total_time=$(FUZZ_S) -verbosity=0 || exit 1; \
+	done
+
+# Seconds for each of these.
+FUZZ_S = 60
+FUZZ = session commands parameters addresses logins replies headers
+
 .PHONY: lock
 lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
@@ -69,7 +80,7 @@ UV_COMPILE = $(BIN)/uv --quiet pip compile $(LOCK) --universal --python-version 
 
 .PHONY: clean
 clean: ## remove the environment and everything that tools leave behind
-	rm -rf $(VENV) .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
+	rm -rf $(VENV) .coverage .coverage.* .fuzz htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
 		.ruff_cache build dist
 	find smtp_router plugins tests examples tools bench -name __pycache__ -prune -exec rm -rf {} +
 

@@ -101,7 +101,8 @@ class Link(SMTP):
         event = self._wire.next_event() if self._challenged else None
         if event is not None:
             self._challenged = False
-            line = event if isinstance(event, bytes) else b"!"  # which is no base64
+            # The reader would take a bare LF for a line's end, and what is behind it for the next line.
+            line = event if isinstance(event, bytes) and b"\n" not in event else b"!"  # no base64
             self._reader.feed_data(line + b"\r\n")
 
 

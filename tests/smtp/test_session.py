@@ -199,6 +199,7 @@ def test_a_login_may_be_pipelined(client: RawClient) -> None:
         ([b"AUTH LOGIN", b"YQ"], "501 5.5.2"),
         ([b"AUTH LOGIN", b64(USER), b"Y Q=="], "501 5.5.2"),
         ([b"AUTH PLAIN", 13_000 * b"A"], "501 5.5.2"),
+        ([b"AUTH LOGIN", b64(USER) + b"\n" + b64(PASSWORD)], "501 5.5.2"),  # only CRLF ends a line
         ([b"AUTH PLAIN", b"\xff\x00"], "501 5.5.2"),
         ([b"AUTH PLAIN " + b64("no separators")], "501 5.5.2"),
     ],

@@ -1,0 +1,100 @@
+"""Any session in any segments: the same replies, the same messages, and never an exception."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from smtp_router.config.settings import Settings
+from tests.fuzz.checks import check, check_timely, essence
+from tests.fuzz.effort import examples
+from tests.fuzz.grammar import BIG_TRANSACTIONS, EHLO, LOGIN, RIGHT, cut, segments, sessions, singly
+from tests.fuzz.rig import Rig, make_settings, rig
+
+SMALL = make_settings(max_message_bytes=60, max_recipients=3, max_transactions=4)
+LAX = make_settings(bare_newlines="accept")
+SUSPICIOUS = make_settings(bare_newlines="accept", auth_failures=1)
+"""Failed logins are answered late."""
+BIG = make_settings(max_message_bytes=60_000)
+SITES = st.sampled_from([SMALL, LAX])
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Rig]:
+    with rig() as lab:
+        yield lab
+
+
+@given(octets=sessions(), site=SITES)
+@examples(300)
+def test_everything_said_has_one_reply_and_every_end_of_data_one_message(
+    lab: Rig, octets: bytes, site: Settings
+) -> None:
+    meeting = lab.meet(site)
+    meeting.say([octets])
+    check(octets, meeting.end(), site)
+
+
+@given(octets=sessions(), site=SITES)
+@example(octets=EHLO + b"AUTH PLAIN\r\n*\n" + RIGHT + b"\r\nAUTH PLAIN\r\nNOOP\r\n", site=LAX)
+@examples(150)
+def test_a_reply_comes_behind_the_octet_that_completes_what_it_answers(
+    lab: Rig, octets: bytes, site: Settings
+) -> None:
+    meeting = lab.meet(site)
+    meeting.say(singly(octets))
+    trace = meeting.end()
+    check_timely(check(octets, trace, site), trace)
+
+
+@given(data=st.data(), octets=sessions(), site=st.sampled_from([SMALL, LAX, SUSPICIOUS]))
+@examples(300)
+def test_neither_segments_nor_their_pace_change_what_comes_of_a_session(
+    lab: Rig, data: st.DataObject, octets: bytes, site: Settings
+) -> None:
+    whole = lab.meet(site)
+    whole.say([octets])
+    expected = essence(whole.end())
+    takes_s = data.draw(st.sampled_from([0.0, 1.0]), "a login or delivery takes, in seconds")
+    high_water = data.draw(st.sampled_from([None, 0, 400]), "replies that may be unread, in octets")
+    pause_s = data.draw(st.sampled_from([None, 0.0, 0.4, 0.9]), "pause")
+    for pieces in (data.draw(segments(octets)), singly(octets)):
+        meeting = lab.meet(site, takes_s=takes_s, high_water=high_water)
+        meeting.say(pieces, pause_s=pause_s)
+        assert essence(meeting.end()) == expected
+
+
+@given(data=st.data(), octets=BIG_TRANSACTIONS, site=st.sampled_from([LAX, BIG]))
+@examples(50)
+def test_big_content_does_not_depend_on_segments(
+    lab: Rig, data: st.DataObject, octets: bytes, site: Settings
+) -> None:
+    octets = EHLO + LOGIN + octets + b"NOOP\r\n"
+    step = data.draw(st.sampled_from([len(octets), 100, 4096, 32 * 1024, 40_000]), "octets in a segment")
+    offset = data.draw(st.integers(0, 200), "of which the first has more")
+    for pieces in (cut(octets, range(offset, len(octets), step)), data.draw(segments(octets))):
+        meeting = lab.meet(site)
+        meeting.say(pieces)
+        check(octets, meeting.end(), site)
+
+
+@given(data=st.data(), octets=sessions())
+@examples(200)
+def test_of_a_client_that_goes_nothing_is_left(lab: Rig, data: st.DataObject, octets: bytes) -> None:
+    sent = octets[: data.draw(st.integers(0, len(octets)), "gone behind")]
+    pieces = data.draw(segments(sent), "segments")
+    pause_s = data.draw(st.sampled_from([None, 0.0, 0.4]), "pause")
+    in_order = data.draw(st.booleans(), "in order")
+    whole = lab.meet(SMALL)
+    whole.say([octets])
+    expected = whole.end().messages
+    meeting = lab.meet(SMALL, takes_s=1)
+    meeting.say(pieces, pause_s=pause_s)
+    if in_order:
+        meeting.pipe.shut_down()
+    else:
+        meeting.pipe.reset()
+    meeting.check_gone()
+    routed = tuple(meeting.keeper.messages)
+    assert routed == expected[: len(routed)]
