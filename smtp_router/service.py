@@ -25,7 +25,7 @@ from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
-from smtp_router.smtp.guard import Guard
+from smtp_router.smtp.guard import RESERVED_FILES, Guard
 from smtp_router.smtp.listener import Listener, certificate_problems
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
@@ -66,13 +66,14 @@ class Service:
         if problems := certificate_problems(loaded):
             raise ConfigError(problems)
         self._epochs = LiveEpochs(loaded, Registry())
-        self._sender = SmtpSender()
+        max_files = _max_files()
+        self._sender = SmtpSender(max_connections=max((max_files - RESERVED_FILES) // 2, 1))
         clock = MonotonicClock()
         self._router = Router(self._epochs, sender or self._sender, clock, journal)
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
         self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
-        self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
+        self._guard = Guard(lambda: self.settings, clock, max_files=max_files)
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -139,6 +140,7 @@ class Service:
                     await self._epochs.reload()
                 else:
                     await self._epochs.poll()
+                await self._sender.retain(self.settings)
                 for listener in self._listeners:
                     listener.refresh()
             except Exception:

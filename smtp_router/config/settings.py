@@ -72,6 +72,21 @@ class PluginUse(_Model):
         return {"use": value} if isinstance(value, str) else value
 
 
+class PoolLimits(_Model):
+    """How connections to a downstream are kept, for those who share its address and login."""
+
+    max_connections: Count = Field(
+        default=20, description="Connections at the same time; more messages wait for one of these."
+    )
+    idle_s: Seconds = Field(default=30, description="How long one is kept that nobody needs.")
+    max_messages_per_connection: Count = Field(
+        default=100, description="Messages over one connection; 1: a new one for each."
+    )
+    max_connection_age_s: Seconds = Field(
+        default=600, description="How old one may be when it is used again."
+    )
+
+
 class Downstream(_Model):
     """A server that mail can be handed to."""
 
@@ -90,6 +105,9 @@ class Downstream(_Model):
     tls_verify: bool = Field(default=True, description="Whether the certificate is verified.")
     tls_ca: Path | None = Field(
         default=None, description="A file of CA certificates to trust instead of the system's."
+    )
+    pool: PoolLimits = Field(
+        default_factory=PoolLimits, description="How connections are kept and used again."
     )
 
     @model_validator(mode="after")

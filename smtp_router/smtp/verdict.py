@@ -20,6 +20,15 @@ LOGIN_CODES = frozenset({530, 534, 535, 538})
 """About the router's login or encryption, whenever they come (RFC 4954 6, RFC 3207 4)."""
 
 
+class AttemptEnded(Exception):  # noqa: N818 - how an attempt's end travels up inside this room
+    """The attempt is over; its outcome is all that counts."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Carry the outcome."""
+        super().__init__(str(outcome))
+        self.outcome = outcome
+
+
 def verdict(stage: Stage, code: int, text: str) -> Outcome | None:
     """What a downstream's reply means.
 
@@ -36,13 +45,18 @@ def verdict(stage: Stage, code: int, text: str) -> Outcome | None:
     except ValueError:
         reply = None
     if reply is None or 300 <= reply.code < 400:  # noqa: PLR2004 - a 3yz nobody asked for
-        reason = printable(f"unexpected reply: {code} {text}")
-        return InDoubt(reason=reason) if stage is Stage.FINAL else Deferred(stage=stage, reason=reason)
+        outcome = unexpected(stage, code, text)
+        return InDoubt(reason=outcome.reason) if stage is Stage.FINAL else outcome
     if reply.is_positive:
         return Delivered(reply=reply) if stage is Stage.FINAL else None
     if reply.is_permanent and stage not in SESSION_STAGES and reply.code not in LOGIN_CODES:
         return Rejected(stage=stage, reply=reply)
     return Deferred(stage=stage, reply=reply)
+
+
+def unexpected(stage: Stage, code: int, text: str) -> Outcome:
+    """What a reply means that is none of those that may come at this stage."""
+    return Deferred(stage=stage, reason=printable(f"unexpected reply: {code} {text}"))
 
 
 def name_recipient(outcome: Outcome, recipient: str) -> Outcome:

@@ -18,6 +18,7 @@ from smtp_router.config.settings import (
     Downstream,
     Listener,
     PluginUse,
+    PoolLimits,
     Settings,
     Timeouts,
     User,
@@ -32,6 +33,7 @@ MODELS: Mapping[type[BaseModel], str] = {
     Listener: "listen[]",
     User: "users[]",
     Downstream: "users[].downstreams[]",
+    PoolLimits: "users[].downstreams[].pool",
     Timeouts: "timeouts",
     PluginUse: "users[].algorithm and users[].plugins[]",
 }
@@ -39,6 +41,7 @@ MODELS: Mapping[type[BaseModel], str] = {
 DEFAULTS_IN_WORDS = {
     "hostname": "this host's name",
     "name": "the `addr`",
+    "pool": "all defaults",
     "tls_ca": "the system's",
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
@@ -59,6 +62,7 @@ TYPES: Mapping[object, str] = {
     User: "user",
     Downstream: "downstream",
     PluginUse: "plugin",
+    PoolLimits: "pool",
     Timeouts: "timeouts",
 }
 
