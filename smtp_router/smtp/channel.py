@@ -125,6 +125,7 @@ class Channel(asyncio.Protocol):
         if handover.outcome is not None:
             result.set_result(handover.outcome)
         elif handover is self._handover and handover.dot_is_out:
+            handover.part()
             self._result = result
         else:
             self.abandon(handover)
@@ -231,7 +232,7 @@ class Channel(asyncio.Protocol):
             case Next.CONTENT:
                 self._send_content(handover)
             case Next.KEEP:
-                self._handover, self._due = None, math.inf
+                self._handover, self._content, self._due = None, (), math.inf
                 self._owner.ready(self)
             case Next.QUIT:
                 self.quit()

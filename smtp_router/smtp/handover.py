@@ -140,6 +140,10 @@ class Handover:
             return self._on_data(code, octets)
         return self._on_final(code, octets)
 
+    def part(self) -> None:
+        """Do not use the connection again, however this ends."""
+        self._parts = True
+
     def lost(self, reason: str) -> None:
         """The connection is of no use any more; an outcome that is certain stays."""
         if self._is_kept and self.answered == 0:
@@ -235,9 +239,9 @@ class Handover:
             self.outcome = outcome if is_refusal else unexpected(Stage.DATA, code, text)
             return Next.CLOSE
         self.outcome = outcome
-        if code in LOGIN_CODES:
-            return Next.QUIT
-        return Next.KEEP if isinstance(outcome, Delivered) or _goes_on(code) else Next.CLOSE
+        if not (isinstance(outcome, Delivered) or _goes_on(code)):
+            return Next.CLOSE
+        return Next.QUIT if self._parts or code in LOGIN_CODES else Next.KEEP
 
     def _over(self) -> Next:
         """There will be no content; what was begun is taken back."""

@@ -233,6 +233,13 @@ def test_a_refusal_is_told_as_soon_as_it_is_certain(
     assert play(begin(recipients), *replies.split(",")).decided_behind == behind
 
 
+def test_one_that_parts_says_good_bye_behind_whatever_comes() -> None:
+    for replies in (("250", "250", "354", "250"), ("250", "250", "354", "450"), ("250", "550", "503")):
+        handover = begin()
+        handover.part()
+        assert play(handover, *replies).step is Next.QUIT
+
+
 # Loss
 
 
