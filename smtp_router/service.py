@@ -27,7 +27,7 @@ from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.routing.targets import Targets
-from smtp_router.smtp.guard import Guard
+from smtp_router.smtp.guard import RESERVED_FILES, Guard
 from smtp_router.smtp.listener import Listener, certificate_problems
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
@@ -83,13 +83,14 @@ class Service:
         self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
         self._quotas = Quotas(clock, _ledger(loaded))
         self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
-        self._sender = SmtpSender()
+        max_files = _max_files()
+        self._sender = SmtpSender(max_connections=max((max_files - RESERVED_FILES) // 2, 1))
         self._router = Router(
             self._epochs, sender or self._sender, clock, chance=self._ids.random, journal=journal
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._guard = Guard(lambda: self.settings, clock, max_files=_max_files())
+        self._guard = Guard(lambda: self.settings, clock, max_files=max_files)
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
@@ -157,6 +158,7 @@ class Service:
                     await self._epochs.reload()
                 else:
                     await self._epochs.poll()
+                await self._sender.retain(self.settings)
                 for listener in self._listeners:
                     listener.refresh()
             except Exception:

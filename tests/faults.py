@@ -75,6 +75,15 @@ class Case:
         """The stage that the outcome names."""
         return STAGES[self.where]
 
+    def stage_seen(self, *, pipelining: bool) -> Stage:
+        """The stage at which it shows, in a transaction with one recipient.
+
+        Which reply is one too many, cannot be told when all are on their way: only that the one to DATA,
+        which has to be 354, is not.
+        """
+        shows_late = pipelining and self.fault == "extra" and self.where in {"mail", "rcpt"}
+        return Stage.DATA if shows_late else self.stage
+
     @property
     def step(self) -> Step:
         """What the witness does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import crowd, edge, load, memory, stall
+from bench import crowd, edge, load, memory, sender, stall
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
 from bench.contestants import Edge
@@ -59,6 +59,12 @@ def test_a_message_that_is_refused_counts_as_failed(tmp_path: Path) -> None:
     assert done.told.ok == 0
     assert done.told.failed > 0
     assert "552 5.3.4" in done.told.first_error
+
+
+@needs_cc
+def test_the_bench_of_the_sender_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sender.main(("--messages", "4", "--repetitions", "1")) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(sender.CASES)
 
 
 def test_the_bench_of_memory_runs(capsys: pytest.CaptureFixture[str]) -> None:

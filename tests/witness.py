@@ -133,6 +133,7 @@ class Witness:
         self.unanswered: list[Delivery] = []  # received whole, but told neither
         self.commands: list[bytes] = []
         self.connections = self.quits = 0
+        self.resumed: list[bool] = []  # for each TLS handshake, whether it resumed a session
         self.hanging: set[_Connection] = set()
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -545,6 +546,8 @@ class _Connection(threading.Thread):
             if self._witness.stopping.is_set():
                 raise _OverError
         tls.do_handshake()
+        with self._witness.change():
+            self._witness.resumed.append(bool(tls.session_reused))
         self._encrypted = True
 
     def _forget_session(self) -> None:

@@ -75,6 +75,21 @@ class PluginUse(Model):
         return {"use": value} if isinstance(value, str) else value
 
 
+class PoolLimits(Model):
+    """How connections to a downstream are kept, for those who share its address and login."""
+
+    max_connections: Count = Field(
+        default=20, description="Connections at the same time; more messages wait for one of these."
+    )
+    idle_s: Seconds = Field(default=30, description="How long one is kept that nobody needs.")
+    max_messages_per_connection: Count = Field(
+        default=100, description="Messages over one connection; 1: a new one for each."
+    )
+    max_connection_age_s: Seconds = Field(
+        default=600, description="How old one may be when it is used again."
+    )
+
+
 def _addr_or_provider(schema: dict[str, Any]) -> None:
     """Let the JSON Schema know that a provider stands for an address."""
     schema["required"].remove("addr")
@@ -131,6 +146,10 @@ class Downstream(Model):
         known = Presets.of(info).get(self.provider.use).rules if self.provider else ()
         self._rules = (*own, *known)
         return self
+
+    pool: PoolLimits = Field(
+        default_factory=PoolLimits, description="How connections are kept and used again."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -18,16 +18,29 @@ async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
         asyncio.CancelledError: cancelled twice.
     """
     task = asyncio.ensure_future(work)
-    current = asyncio.current_task()
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if current is None or current.cancelling() > 1 or task.cancelled():
-            task.cancel()
-            await asyncio.wait({task})
-            raise
-        current.uncancel()
+        pass
     try:
-        return await task
+        return await carry_on(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+
+
+async def carry_on(work: asyncio.Future[Result]) -> Result:
+    """Wait for this although just cancelled for the first time; see `to_the_end`.
+
+    Raises:
+        asyncio.CancelledError: cancelled more than once, or the work was.
+    """
+    current = asyncio.current_task()
+    if current is None or current.cancelling() > 1 or work.cancelled():
+        raise asyncio.CancelledError
+    current.uncancel()
+    try:
+        return await work
     finally:
         current.cancel()

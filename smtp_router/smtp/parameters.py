@@ -16,74 +16,91 @@ SIZE is the size of what is sent, where the downstream offers SIZE.
 Source: RFC 6152 3, RFC 6531 3.6, RFC 8689 4.2, RFC 3461 5.2, RFC 4954 5, RFC 1870 6.
 """
 
+from dataclasses import dataclass
+
 from smtp_router.core.headers import header_end
 from smtp_router.core.message import Message, Parameters, on_the_wire
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import Reply
-from smtp_router.smtp.connection import AttemptEnded, Connection
+from smtp_router.smtp.verdict import AttemptEnded
 
 
-def mail_parameters(connection: Connection, message: Message, size: int) -> list[bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """What the downstream at the other end of a connection is.
+
+    Args:
+        extensions: the keywords that its EHLO offered, in lower case.
+        is_verified: whether the connection is encrypted, and its certificate was verified.
+    """
+
+    extensions: frozenset[str] = frozenset()
+    is_verified: bool = False
+
+
+def mail_parameters(peer: Peer, message: Message, size: int) -> list[str]:
     """The parameters of MAIL.
 
     Args:
-        connection: to the downstream, open.
+        peer: the downstream.
         message: what is to be sent.
         size: of the content as it will be sent, in octets.
 
     Raises:
         AttemptEnded: the downstream lacks something that the message needs.
     """
-    parameters = [b"SIZE=%d" % size] if connection.offers("size") else []
-    parameters += _body(connection, message)
-    parameters += _utf8(connection, message)
-    parameters += _require_tls(connection, message)
-    if "AUTH" in message.mail_parameters and connection.offers("auth"):
-        parameters.append(b"AUTH=<>")  # who the client says it is binds nobody behind us
-    if connection.offers("dsn"):
-        parameters += _verbatim(message.mail_parameters, ("RET", "ENVID"))
+    offered = peer.extensions
+    given = message.mail_parameters
+    parameters = [f"SIZE={size}"] if "size" in offered else []
+    if "BODY" in given:
+        parameters += _body(offered, message)
+    parameters += _utf8(offered, message)
+    if "REQUIRETLS" in given:
+        parameters += _require_tls(peer)
+    if "AUTH" in given and "auth" in offered:
+        parameters.append("AUTH=<>")  # who the client says it is binds nobody behind us
+    if given and "dsn" in offered:
+        parameters += _verbatim(given, ("RET", "ENVID"))
     return parameters
 
 
-def rcpt_parameters(connection: Connection, message: Message, position: int) -> list[bytes]:
+def rcpt_parameters(peer: Peer, message: Message, position: int) -> list[str]:
     """The parameters of the RCPT for the recipient at this position."""
-    if not connection.offers("dsn") or position >= len(message.rcpt_parameters):
+    if position >= len(message.rcpt_parameters) or "dsn" not in peer.extensions:
         return []
     return _verbatim(message.rcpt_parameters[position], ("NOTIFY", "ORCPT"))
 
 
-def _body(connection: Connection, message: Message) -> list[bytes]:
-    if (message.mail_parameters.get("BODY") or "").upper() != "8BITMIME":
+def _body(offered: frozenset[str], message: Message) -> list[str]:
+    if (message.mail_parameters["BODY"] or "").upper() != "8BITMIME":
         return []
-    if connection.offers("8bitmime"):
-        return [b"BODY=8BITMIME"]
+    if "8bitmime" in offered:
+        return ["BODY=8BITMIME"]
     if all(map(bytes.isascii, on_the_wire(message).pieces)):
         return []
     raise _incapable("5.6.3", "8BITMIME")
 
 
-def _utf8(connection: Connection, message: Message) -> list[bytes]:
-    addresses = (message.mail_from, *message.rcpt_tos)  # which a plugin may have changed
-    ascii_envelope = all(map(str.isascii, addresses))
+def _utf8(offered: frozenset[str], message: Message) -> list[str]:
+    # the addresses, which a plugin may have changed, may need it without a word in the parameters
+    ascii_envelope = message.mail_from.isascii() and all(map(str.isascii, message.rcpt_tos))
     if ascii_envelope and "SMTPUTF8" not in message.mail_parameters:
         return []
-    if connection.offers("smtputf8"):
-        return [b"SMTPUTF8"]
+    if "smtputf8" in offered:
+        return ["SMTPUTF8"]
     if ascii_envelope and message.content[: header_end(message.content)].isascii():
         return []
     raise _incapable("5.6.7", "SMTPUTF8")
 
 
-def _require_tls(connection: Connection, message: Message) -> list[bytes]:
-    if "REQUIRETLS" not in message.mail_parameters:
-        return []
-    if connection.is_verified and connection.offers("requiretls"):
-        return [b"REQUIRETLS"]
+def _require_tls(peer: Peer) -> list[str]:
+    if peer.is_verified and "requiretls" in peer.extensions:
+        return ["REQUIRETLS"]
     raise _incapable("5.7.30", "REQUIRETLS over verified TLS")
 
 
-def _verbatim(given: Parameters, keywords: tuple[str, ...]) -> list[bytes]:
-    return [f"{keyword}={given[keyword]}".encode() for keyword in keywords if given.get(keyword)]
+def _verbatim(given: Parameters, keywords: tuple[str, ...]) -> list[str]:
+    return [f"{keyword}={given[keyword]}" for keyword in keywords if given.get(keyword)]
 
 
 def _incapable(enhanced: str, extension: str) -> AttemptEnded:

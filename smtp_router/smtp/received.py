@@ -1,8 +1,11 @@
 """The one field that the router adds to a message: `Received:`, on top."""
 
-from email.utils import format_datetime
+from datetime import datetime
 
 from smtp_router.core.message import Message
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def received_field(message: Message, hostname: str) -> bytes:
@@ -13,17 +16,13 @@ def received_field(message: Message, hostname: str) -> bytes:
     Source: RFC 5321 4.4, RFC 3848 (with ESMTPA, ESMTPSA), RFC 6531 4.3 (UTF8SMTP…).
     """
     session = message.session
-    lines = [
-        f"Received: from {session.ehlo}{_peer(session.peer)}",
-        f"\tby {hostname} (smtp-router) with {_protocol(message)} id {message.id}",
-    ]
-    if session.tls is not None:
-        lines.append(f"\t({session.tls.version}, {session.tls.cipher})")
-    if len(message.rcpt_tos) == 1:
-        lines.append(f"\tfor <{message.rcpt_tos[0]}>")
-    lines[-1] += ";"
-    lines.append(f"\t{format_datetime(message.received_at)}")
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    tls = f"\r\n\t({session.tls.version}, {session.tls.cipher})" if session.tls is not None else ""
+    recipient = f"\r\n\tfor <{message.rcpt_tos[0]}>" if len(message.rcpt_tos) == 1 else ""
+    return (
+        f"Received: from {session.ehlo}{_peer(session.peer)}\r\n"
+        f"\tby {hostname} (smtp-router) with {_protocol(message)} id {message.id}{tls}{recipient};\r\n"
+        f"\t{_date_time(message.received_at)}\r\n"
+    ).encode()
 
 
 def _peer(address: str) -> str:
@@ -39,3 +38,11 @@ def _protocol(message: Message) -> str:
         return "SMTP"
     name = "UTF8SMTP" if "SMTPUTF8" in message.mail_parameters else "ESMTP"
     return name + ("S" if message.session.tls else "") + ("A" if message.session.authenticated else "")
+
+
+def _date_time(when: datetime) -> str:
+    """A date-time (RFC 5322 3.3), in a fraction of what the standard library takes for it."""
+    iso = when.isoformat(timespec="seconds")
+    assert when.tzinfo is not None
+    day, month = _DAYS[when.weekday()], _MONTHS[when.month - 1]
+    return f"{day}, {iso[8:10]} {month} {iso[:4]} {iso[11:19]} {iso[19:22]}{iso[23:25]}"

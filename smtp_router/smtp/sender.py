@@ -1,27 +1,48 @@
 """The sender: one message to one downstream over real SMTP, recipients all or nothing."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+import re
+from collections.abc import Callable, Hashable
 
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message, on_the_wire
-from smtp_router.core.outcome import InDoubt, Outcome, Rejected, Stage
-from smtp_router.routing.shield import to_the_end
-from smtp_router.smtp.connection import AttemptEnded, Connection
-from smtp_router.smtp.parameters import mail_parameters, rcpt_parameters
+from smtp_router.core.outcome import InDoubt, Outcome
+from smtp_router.core.replies import Rule
+from smtp_router.routing.shield import carry_on
+from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.channel import Channel, Result
+from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.keeper import House, Keeper
+from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import received_field
-from smtp_router.smtp.tls import ClientContexts
-from smtp_router.smtp.verdict import name_recipient
+from smtp_router.smtp.verdict import AttemptEnded, means
+
+MAX_CONNECTIONS = 1000
+
+_KEYS = sorted(Downstream.model_fields.keys() - {"name", "options", "provider", "limits", "replies"})
+"""What of a downstream's settings makes a difference to a connection: all but these."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class SmtpSender:
-    """Sends messages, each over a connection of its own."""
+    """Sends messages, over connections that it keeps."""
 
-    def __init__(self) -> None:
-        """Nothing is open yet."""
-        self._contexts = ClientContexts()
-        self._quitting: set[asyncio.Task[None]] = set()
+    def __init__(self, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        """Nothing is open yet.
+
+        Args:
+            max_connections: with so many in all, an idle one is closed before another is opened.
+        """
+        self._max_connections = max_connections
+        self._keepers: dict[Hashable, Keeper] = {}
+        self._found: dict[int, tuple[Downstream, str, Keeper]] = {}
+        self._retained: Settings | None = None
+        self._wanted: frozenset[Hashable] = frozenset()
+        self._shared: House | None = None
+
+    def __repr__(self) -> str:
+        """All pools."""
+        return f"<SmtpSender {[keeper.pool for keeper in self._keepers.values()]}>"
 
     async def send(
         self,
@@ -33,65 +54,140 @@ class SmtpSender:
         deadline: float,
         on_final: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Try to deliver; see `smtp_router.routing.ports.Sender`."""
-        connection = Connection(downstream, settings.timeouts, settings.hostname, until)
-        dot_is_out = False
+        """Try to deliver; see `smtp_router.routing.ports.Sender`.
+
+        A kept connection that turns out to be dead before it has answered MAIL says nothing about the
+        downstream, so the message goes over a fresh one within the same attempt.
+        """
+        keeper = self._keeper(downstream, settings.hostname)
+        received = received_field(message, settings.hostname)
+        stuffed = on_the_wire(message)
+        content = (received, *stuffed.pieces, b".\r\n")
+        size = len(received) + stuffed.size
+        fresh = False
         try:
-            await connection.open(self._contexts)
-            content = on_the_wire(message).below(received_field(message, settings.hostname))
-            await _envelope(connection, message, settings, size=content.size)
-            await connection.data()
-            dot_is_out = True  # as good as: from here on the outcome has to be known
-            wire = (*content.pieces, b".\r\n")
-            return await to_the_end(connection.content(wire, deadline, on_final))
+            while True:
+                channel = await keeper.lend(settings.timeouts, until, fresh=fresh)
+                try:
+                    handover = _handover(
+                        channel.peer, message, size, downstream.rules, kept=keeper.is_used(channel)
+                    )
+                except BaseException:
+                    keeper.ready(channel)
+                    raise
+                result = channel.begin(
+                    handover,
+                    content,
+                    settings.timeouts,
+                    until=until,
+                    deadline=deadline,
+                    on_final=on_final,
+                )
+                outcome = await _outcome(channel, handover, result)
+                if outcome is not None:
+                    return outcome
+                fresh = True
         except AttemptEnded as ended:
             return ended.outcome
-        except asyncio.CancelledError:
-            if dot_is_out:
-                return InDoubt(reason="the router was stopped")
-            raise
-        finally:
-            self._part(connection)
+
+    async def retain(self, settings: Settings) -> None:
+        """Keep connections only for what these settings have, and close what is idle of others."""
+        if settings is self._retained:
+            return
+        self._wanted = await asyncio.to_thread(_keys, settings)  # there may be thousands
+        self._retained = settings
+        self._found.clear()
+        for key, keeper in tuple(self._keepers.items()):
+            if key not in self._wanted:
+                keeper.retire()
+                if keeper.pool.is_empty:
+                    del self._keepers[key]
 
     async def close(self) -> None:
-        """Wait for the connections that are being closed."""
-        await asyncio.gather(*self._quitting, return_exceptions=True)
+        """Say good-bye on every connection, briefly, and wait until all are closed."""
+        for keeper in self._keepers.values():
+            keeper.retire()
+        self._keepers.clear()
+        self._found.clear()
+        channels = tuple(self._shared.channels) if self._shared else ()
+        for channel in channels:
+            channel.hurry()
+        await asyncio.gather(*(channel.closed() for channel in channels))
 
-    def _part(self, connection: Connection) -> None:
-        """Say QUIT in the background, so that no client waits for it."""
-        if not connection.in_sync:
-            connection.abort()
-            return
-        task = asyncio.create_task(connection.quit())
-        self._quitting.add(task)
-        task.add_done_callback(self._quitting.discard)
+    def _keeper(self, downstream: Downstream, hostname: str) -> Keeper:
+        """Who keeps its connections; looked up by identity first, since values take time to compare."""
+        found = self._found.get(id(downstream))
+        if found is not None and found[0] is downstream and found[1] == hostname:
+            return found[2]
+        key = _key(downstream, hostname)
+        keeper = self._keepers.get(key)
+        if keeper is None:
+            keeper = Keeper(downstream, hostname, self._house(), self._make_room)
+            if self._retained is not None and key not in self._wanted:  # an epoch that is past
+                keeper.retire()
+            self._keepers[key] = keeper
+        self._found[id(downstream)] = downstream, hostname, keeper
+        return keeper
+
+    def _house(self) -> House:
+        if self._shared is None:
+            loop = asyncio.get_running_loop()
+            self._shared = House(loop=loop, alarm=Alarm(loop))
+        return self._shared
+
+    def _make_room(self) -> None:
+        if self._keepers and len(self._house().channels) >= self._max_connections:
+            min(self._keepers.values(), key=lambda keeper: keeper.pool.idle_since).evict()
 
 
-async def _envelope(connection: Connection, message: Message, settings: Settings, *, size: int) -> None:
-    """MAIL and every RCPT; all recipients are taken, or the attempt ends before DATA.
+def _key(downstream: Downstream, hostname: str) -> Hashable:
+    """What two downstreams have in common if they can share connections: all that matters, by value."""
+    return hostname, *(getattr(downstream, key) for key in _KEYS)
 
-    One refusal for good outweighs any that are transient, whatever their order: the message as it
-    stands will never be taken.
+
+def _keys(settings: Settings) -> frozenset[Hashable]:
+    return frozenset(
+        _key(downstream, settings.hostname) for user in settings.users for downstream in user.downstreams
+    )
+
+
+def _handover(
+    peer: Peer, message: Message, size: int, rules: tuple[Rule, ...], *, kept: bool
+) -> Handover:
+    """The commands for a message.
 
     Raises:
-        AttemptEnded: with the refusal.
+        AttemptEnded: the downstream lacks something that the message needs.
+        ValueError: there is a control character in what a plugin put into the envelope.
     """
-    parameters = mail_parameters(connection, message, size)
-    words = [b"FROM:<%b>" % message.mail_from.encode(), *parameters]
-    refusal = await connection.command(Stage.MAIL, settings.timeouts.mail_s, b"MAIL", *words)
-    if refusal is not None:
-        raise AttemptEnded(refusal)
-    refusals = []
+    mail = f"MAIL FROM:<{message.mail_from}>"
+    commands = [" ".join((mail, *mail_parameters(peer, message, size)))]
     for position, recipient in enumerate(message.rcpt_tos):
-        words = [b"TO:<%b>" % recipient.encode(), *rcpt_parameters(connection, message, position)]
-        refusal = await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RCPT", *words)
-        if refusal is not None:
-            refusals.append(name_recipient(refusal, recipient))
-            if not connection.in_sync:
-                break
-    if refusals:
-        if connection.in_sync:
-            with suppress(AttemptEnded):  # the refusal counts, not what happens after it
-                await connection.command(Stage.RCPT, settings.timeouts.rcpt_s, b"RSET")
-        permanent = [refusal for refusal in refusals if isinstance(refusal, Rejected)]
-        raise AttemptEnded((permanent or refusals)[0])
+        rcpt = f"RCPT TO:<{recipient}>"
+        commands.append(" ".join((rcpt, *rcpt_parameters(peer, message, position))))
+    if not all(map(str.isprintable, commands)) and any(map(_CONTROL.search, commands)):
+        raise ValueError("a control character in the envelope")
+    return Handover(
+        [command.encode() for command in commands],
+        message.rcpt_tos,
+        pipelining="pipelining" in peer.extensions,
+        kept=kept,
+        means=means(rules),
+    )
+
+
+async def _outcome(channel: Channel, handover: Handover, result: Result) -> Outcome | None:
+    """Wait for a transaction's outcome, also when cancelled once the content is passed on."""
+    try:
+        return await result
+    except asyncio.CancelledError:
+        if result.cancelled():
+            known = channel.cancelled(handover)
+            if known is None:
+                raise
+            result = known
+    try:
+        return await carry_on(result)
+    except asyncio.CancelledError:
+        channel.abandon(handover)
+        return handover.outcome or InDoubt(reason="the router was stopped")

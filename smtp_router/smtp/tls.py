@@ -16,11 +16,12 @@ TLS_HANDSHAKE_S = 30.0
 
 
 class ClientContexts:
-    """One context for each way that certificates are verified."""
+    """One context for each way that certificates are verified, and the sessions to resume with it."""
 
     def __init__(self) -> None:
         """None is made yet."""
         self._made: dict[tuple[bool, Path | None], ssl.SSLContext] = {}
+        self._making = asyncio.Lock()
 
     async def get(self, *, verify: bool, ca: Path | None) -> ssl.SSLContext:
         """The context to use; TLS 1.2 and up, the standard library's ciphers.
@@ -33,9 +34,10 @@ class ClientContexts:
             OSError: the file of CA certificates cannot be used.
         """
         key = (verify, ca)
-        if key not in self._made:
-            self._made[key] = await asyncio.to_thread(_make, verify=verify, ca=ca)
-        return self._made[key]
+        async with self._making:
+            if key not in self._made:
+                self._made[key] = await asyncio.to_thread(_make, verify=verify, ca=ca)
+            return self._made[key]
 
 
 def _make(*, verify: bool, ca: Path | None) -> ssl.SSLContext:
@@ -44,7 +46,42 @@ def _make(*, verify: bool, ca: Path | None) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    context.sslobject_class = type("Resuming", (_Resuming,), {"sessions": {}})
     return context
+
+
+class _Resuming(ssl.SSLObject):
+    """Our end of a connection; resumes the last session with the same host, if there is one.
+
+    Sessions belong to a context, and what was verified in one counts for what resumes it.
+    """
+
+    sessions: dict[str | None, ssl.SSLSession]
+    _has_begun = False
+
+    def do_handshake(self) -> None:
+        """Begin the handshake, or go on with it."""
+        if not self._has_begun:
+            self._has_begun = True
+            last = self.sessions.get(self.server_hostname)
+            if last is not None:
+                self.session = last
+        super().do_handshake()
+
+    def remember(self) -> None:
+        """Let the next connection resume this session."""
+        if self.session is not None:
+            self.sessions[self.server_hostname] = self.session
+
+
+def remember_session(transport: asyncio.BaseTransport) -> None:
+    """Let the next connection to this host resume this one's TLS session, if it has one.
+
+    To be called when the other end has said something: a TLS 1.3 ticket comes behind the handshake.
+    """
+    ssl_object = transport.get_extra_info("ssl_object")
+    if isinstance(ssl_object, _Resuming):
+        ssl_object.remember()
 
 
 class ServerContext:

@@ -11,9 +11,9 @@ after the final dot leaves open whether the message was taken. Deferred and reje
 alone says: `core/replies.py` has the last word on them, by the downstream's rules.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from smtp_router.core.outcome import (
     SESSION_STAGES,
@@ -29,6 +29,19 @@ from smtp_router.core.reply import Reply, printable
 
 LOGIN_CODES = frozenset({530, 534, 535, 538})
 """About the router's login or encryption, whenever they come (RFC 4954 6, RFC 3207 4)."""
+
+
+Meaning = Callable[[Stage, int, str], Outcome | None]
+"""What a downstream's reply means: `verdict`, by that downstream's rules."""
+
+
+class AttemptEnded(Exception):  # noqa: N818 - how an attempt's end travels up inside this room
+    """The attempt is over; its outcome is all that counts."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Carry the outcome."""
+        super().__init__(str(outcome))
+        self.outcome = outcome
 
 
 def verdict(
@@ -51,14 +64,24 @@ def verdict(
     except ValueError:
         reply = None
     if reply is None or 300 <= reply.code < 400:  # noqa: PLR2004 - a 3yz nobody asked for
-        reason = printable(f"unexpected reply: {code} {text}")
-        return InDoubt(reason=reason) if stage is Stage.FINAL else Deferred(stage=stage, reason=reason)
+        outcome = unexpected(stage, code, text)
+        return InDoubt(reason=outcome.reason) if stage is Stage.FINAL else outcome
     if reply.is_positive:
         return Delivered(reply=reply) if stage is Stage.FINAL else None
     for_good = reply.is_permanent and stage not in SESSION_STAGES and reply.code not in LOGIN_CODES
     refusal: Deferred | Rejected
     refusal = Rejected(stage=stage, reply=reply) if for_good else Deferred(stage=stage, reply=reply)
     return judge(refusal, rules, now)
+
+
+def means(rules: Iterable[Rule]) -> Meaning:
+    """`verdict` by these rules, as of the present."""
+    return lambda stage, code, text: verdict(stage, code, text, rules, datetime.now(UTC))
+
+
+def unexpected(stage: Stage, code: int, text: str) -> Outcome:
+    """What a reply means that is none of those that may come at this stage."""
+    return Deferred(stage=stage, reason=printable(f"unexpected reply: {code} {text}"))
 
 
 def name_recipient(outcome: Outcome, recipient: str) -> Outcome:

@@ -7,8 +7,6 @@ docs/providers.md into that.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -35,15 +33,14 @@ from smtp_router.credentials import Kind, Verifier
 from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
-from smtp_router.smtp.connection import AttemptEnded
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT, Guard
-from smtp_router.smtp.parameters import mail_parameters
+from smtp_router.smtp.parameters import Peer, mail_parameters
 from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
 from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
-from smtp_router.smtp.verdict import LOGIN_CODES, verdict
+from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, verdict
 from smtp_router.smtp.wire import Mark
 from tests.docs import health_tables, provider_tables
 from tests.docs.markdown import Row, table, write
@@ -379,9 +376,8 @@ class _Site:
 
 def _lacking_everything(message: Message) -> Outcome:
     """What becomes of a message at a downstream that offers no extension."""
-    plain: Any = SimpleNamespace(offers=lambda _: False, is_verified=True)
     with pytest.raises(AttemptEnded) as ended:
-        mail_parameters(plain, message, message.size)
+        mail_parameters(Peer(is_verified=True), message, message.size)
     return ended.value.outcome
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from smtp_router import Stage
-from smtp_router.smtp.connection import BLOCK_OCTETS
+from smtp_router.smtp.blocks import BLOCK_OCTETS
 from tests.docs import tables
 from tests.docs.markdown import tables_in
 from tests.docs.pages import sections, text_of

@@ -19,7 +19,9 @@ CLIENTS = 6
 
 
 def limited(witness: Witness, **limits: int) -> Config:
-    return one_user(downstream(witness, limits=limits or {"per_day": QUOTA, "per_month": QUOTA}))
+    each_its_own = {"max_messages_per_connection": 1}  # so that every one meets the banner
+    limits = limits or {"per_day": QUOTA, "per_month": QUOTA}
+    return one_user(downstream(witness, limits=limits, pool=each_its_own))
 
 
 def use_up(router: Router | Serve, tries: int = QUOTA + 20) -> int:

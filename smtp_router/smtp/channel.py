@@ -1,0 +1,290 @@
+"""A connection to a downstream that is ready for mail.
+
+Rules:
+1. One transaction at a time; what comes while there is none, is none of ours, and ends the connection.
+2. What comes behind the last reply that was owed ends it as well, and is never taken for the next one.
+3. Nothing is awaited here: whoever sends waits for one future, and limits are numbers for the `Alarm`.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from smtp_router.config.settings import Timeouts
+from smtp_router.core.outcome import Outcome
+from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
+from smtp_router.smtp.handover import Handover, Next
+from smtp_router.smtp.parameters import Peer
+from smtp_router.smtp.reply_reader import ReplyReader
+
+QUIT_S = 5.0
+
+Result = asyncio.Future[Outcome | None]
+"""What became of a message; `None`: the kept connection was dead, and nothing was lost with it."""
+
+
+class Owner(Protocol):
+    """Whoever lends the connection to those who send."""
+
+    def ready(self, channel: "Channel") -> None:
+        """It can be used again."""
+        ...
+
+    def gone(self, channel: "Channel") -> None:
+        """It cannot be used any more."""
+        ...
+
+
+class Channel(asyncio.Protocol):
+    """One connection; the protocol of its transport."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        owner: Owner,
+        alarm: Alarm,
+        channels: "set[Channel]",
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Be ready for a transport.
+
+        Args:
+            peer: what the downstream can.
+            owner: hears when the connection is ready again, and when it is gone.
+            alarm: looks after the limits of time.
+            channels: the register of all that are not closed yet.
+            loop: the event loop.
+        """
+        self.peer = peer
+        self._owner = owner
+        self._alarm = alarm
+        self._channels = channels
+        self._loop = loop
+        self._reader = ReplyReader()
+        self._handover: Handover | None = None
+        self._due = math.inf
+        self._block: bytes | None = None
+        self._turn: asyncio.Handle | None = None
+        self._is_paused = False
+        self._is_closed = False
+        self._closed = asyncio.Event()
+
+    def take_over(self, transport: asyncio.Transport) -> None:
+        """Be this transport's protocol from now on."""
+        self._transport = transport
+        self._channels.add(self)
+        self._alarm.watch(self)
+        transport.set_protocol(self)
+
+    def begin(
+        self,
+        handover: Handover,
+        content: Sequence[bytes],
+        timeouts: Timeouts,
+        *,
+        until: float,
+        deadline: float,
+        on_final: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """Begin a handover.
+
+        Args:
+            handover: what to say.
+            content: wire octets, the final dot with its CRLF at their end.
+            timeouts: per stage, in seconds.
+            until: the instant by which the final dot must be out.
+            deadline: the instant by which the outcome must be known.
+            on_final: to be called right before the final dot goes out.
+
+        Returns:
+            What is set when the outcome is certain; the connection may be busy a little longer.
+        """
+        self._handover = handover
+        self._content = content
+        self._timeouts = timeouts
+        self._until, self._deadline = until, deadline
+        self._on_final = on_final
+        self._result: Result = self._loop.create_future()
+        if self._transport.is_closing():
+            self._lost("connection lost")
+        else:
+            self._transport.write(handover.say)
+            self._limit(handover)
+        return self._result
+
+    def cancelled(self, handover: Handover) -> Result | None:
+        """Nobody waits for this transaction any more.
+
+        Returns:
+            What to wait for all the same, because the outcome is known or has to be; `None` if the
+            content had not been passed on: it never will be.
+        """
+        result: Result = self._loop.create_future()
+        if handover.outcome is not None:
+            result.set_result(handover.outcome)
+        elif handover is self._handover and handover.dot_is_out:
+            handover.part()
+            self._result = result
+        else:
+            self.abandon(handover)
+            return None
+        return result
+
+    def abandon(self, handover: Handover) -> None:
+        """Close the connection, if it is still busy with this handover."""
+        if handover is self._handover:
+            self.close()
+
+    def quit(self) -> None:
+        """Say good-bye (RFC 5321 4.1.1.10) and close; nobody waits for it."""
+        self._handover = None
+        self._transport.write(b"QUIT\r\n")
+        self._due = self._loop.time() + QUIT_S
+        self._alarm.by(self._due)
+
+    def hurry(self) -> None:
+        """End within the time that a good-bye may take, whatever is under way."""
+        self._due = min(self._due, self._loop.time() + QUIT_S)
+        self._alarm.by(self._due)
+
+    def close(self) -> None:
+        """Close at once; what is not sent yet is not sent any more."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._due = math.inf
+            self._handover = self._block = None
+            self._transport.abort()  # a TLS transport's `close` would wait for the peer half a minute
+            self._owner.gone(self)
+
+    async def closed(self) -> None:
+        """Wait until the connection is closed."""
+        await self._closed.wait()
+
+    # What the alarm does
+
+    def check(self, now: float) -> float:
+        """End what takes too long."""
+        if now < self._due:
+            return self._due
+        handover = self._handover
+        if handover is not None:
+            if self._transport.get_write_buffer_size():
+                handover.dot_is_out = False  # the last of it is still here, and stays
+            handover.failed("timed out")
+            self._tell(handover)
+        self.close()
+        return math.inf
+
+    # What the transport does
+
+    def data_received(self, data: bytes) -> None:
+        """Octets have come."""
+        handover, reader = self._handover, self._reader
+        if handover is None:
+            self.close()
+            return
+        replies = reader.feed(data)
+        left = len(replies)
+        for code, octets in replies:
+            left -= 1
+            step = handover.on_reply(code, octets)
+            if step is not Next.WAIT:
+                if left or reader.is_partial:
+                    handover.out_of_step()
+                    step = Next.CLOSE
+                self._do(step, handover)
+                break
+        if handover.is_decided:
+            self._tell(handover)
+        if replies and handover is self._handover:
+            self._limit(handover)
+
+    def eof_received(self) -> bool:
+        """The downstream says no more."""
+        self._lost("the downstream closed the connection")
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is closed, by whomever."""
+        self._lost(str(error) if error else "connection lost")
+        self._channels.discard(self)
+        self._alarm.forget(self)
+        self._closed.set()
+
+    def pause_writing(self) -> None:
+        """The transport has more than it can send."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        self._is_paused = False
+        if self._block is not None and self._turn is None:
+            self._send_block()
+
+    # What follows
+
+    def _do(self, step: Next, handover: Handover) -> None:
+        match step:
+            case Next.SAY:
+                self._transport.write(handover.say)
+            case Next.CONTENT:
+                self._send_content(handover)
+            case Next.KEEP:
+                self._handover, self._content, self._due = None, (), math.inf
+                self._owner.ready(self)
+            case Next.QUIT:
+                self.quit()
+                self._owner.gone(self)
+            case _:
+                self.close()
+
+    def _send_content(self, handover: Handover) -> None:
+        """Hand over what fits into one write; of more, a block at a time, as it is taken."""
+        content, self._content = self._content, ()
+        if self._result.cancelled():  # whoever waited is about to say so
+            self.close()
+        elif sum(map(len, content)) <= BLOCK_OCTETS:
+            self._on_final()
+            self._transport.write(b"".join(content))
+            handover.dot_is_out = True
+        else:
+            self._blocks: Iterator[bytes] = blocks(content)
+            self._block = next(self._blocks)
+            self._send_block()
+
+    def _send_block(self) -> None:
+        self._turn = None
+        if self._block is None or self._is_paused:
+            return
+        if self._result.cancelled():
+            self.close()
+            return
+        assert self._handover is not None
+        block, self._block = self._block, next(self._blocks, None)
+        if self._block is None:
+            self._on_final()
+        self._transport.write(block)
+        if self._block is None:
+            self._handover.dot_is_out = True
+            self._limit(self._handover)
+        else:  # a transport that takes more than it can send tells so a turn later
+            self._turn = self._loop.call_soon(self._send_block)
+
+    def _limit(self, handover: Handover) -> None:
+        """Say by when the next reply has to be there."""
+        end = self._deadline if handover.dot_is_out else self._until
+        self._due = min(self._loop.time() + handover.limit_s(self._timeouts), end)
+        if self._due < self._alarm.at:
+            self._alarm.by(self._due)
+
+    def _lost(self, reason: str) -> None:
+        if self._handover is not None:
+            self._handover.lost(reason)
+            self._tell(self._handover)
+        self.close()
+
+    def _tell(self, handover: Handover) -> None:
+        if not self._result.done():
+            self._result.set_result(handover.outcome)

@@ -1,0 +1,265 @@
+"""One message's way over one connection, from MAIL to the reply to the final dot. No I/O.
+
+`say` holds what to write first; `on_reply` takes one reply after the other and says what is next.
+
+Rules:
+1. With PIPELINING, MAIL and every RCPT go out together, and for a single recipient DATA, too; without
+   it, one command at a time. With several recipients DATA waits until all are taken: all or none.
+2. A refusal is the outcome as soon as nothing can outweigh it; what is still owed is read after that.
+3. Where DATA went out along with a RCPT that was refused, and the downstream asks for the content all
+   the same, the connection is closed, which cancels a transaction (RFC 5321 4.1.1.10). The lone dot of
+   RFC 2920 3.1 would complete one, and a downstream that far out of step might deliver an empty message.
+4. A connection is used again only when every command is answered, and no more than that; and not after
+   a reply about the router's login, which the next message would hear as well.
+
+Source: RFC 5321 4.1.1, RFC 2920 3.1.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from smtp_router.config.settings import Timeouts
+from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
+from smtp_router.smtp.reply_reader import text_of
+from smtp_router.smtp.verdict import LOGIN_CODES, Meaning, name_recipient, unexpected, verdict
+
+START_INPUT = 354
+CLOSING = 421
+OUT_OF_STEP = "a reply that belongs to no command"
+
+_RSET = b"RSET\r\n"
+
+
+class Next(Enum):
+    """What a reply leads to."""
+
+    WAIT = auto()
+    """More replies are owed."""
+    SAY = auto()
+    """Write `say`."""
+    CONTENT = auto()
+    """Send the content, and set `dot_is_out` when the last of it is handed over."""
+    KEEP = auto()
+    """All is said; the connection can be used again."""
+    QUIT = auto()
+    """All is said; say good-bye."""
+    CLOSE = auto()
+    """Close the connection at once."""
+
+
+class Handover:
+    """MAIL, RCPT, DATA, content, and what became of it."""
+
+    __slots__ = (
+        "_accepted",
+        "_commands",
+        "_data",
+        "_is_kept",
+        "_is_resetting",
+        "_means",
+        "_parts",
+        "_pipelining",
+        "_recipients",
+        "_refusal",
+        "_said",
+        "answered",
+        "dot_is_out",
+        "is_dead",
+        "outcome",
+        "say",
+    )
+
+    def __init__(
+        self,
+        envelope: Sequence[bytes],
+        recipients: Sequence[str],
+        *,
+        pipelining: bool,
+        kept: bool = False,
+        means: Meaning = verdict,
+    ) -> None:
+        """Be ready to begin.
+
+        Args:
+            envelope: MAIL and every RCPT, as command lines without CRLF.
+            recipients: whose RCPT they are, for the outcome.
+            pipelining: whether the downstream offers it.
+            kept: whether the connection was used before; then it may turn out to be dead.
+            means: what a reply means.
+        """
+        self._commands = (*envelope, b"DATA")
+        self._data = len(envelope)
+        self._recipients = recipients
+        self._pipelining = pipelining
+        self._is_kept = kept
+        self._means = means
+        self._is_resetting = False
+        self._accepted = False
+        self._parts = False
+        self._refusal: Outcome | None = None
+        self._said = 0
+        self.answered = 0
+        """How many replies have come."""
+        self.outcome: Outcome | None = None
+        """What became of the message, as soon as that is certain."""
+        self.is_dead = False
+        """Whether a kept connection was lost before MAIL was answered; the message can go elsewhere."""
+        self.dot_is_out = False
+        """Whether all of the content was handed over to the system."""
+        self.say = b""
+        self._say_more()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known what becomes of the message, or that this connection cannot tell."""
+        return self.outcome is not None or self.is_dead
+
+    def limit_s(self, timeouts: Timeouts) -> float:
+        """How long the next reply may take; while the content is being sent, nothing is owed."""
+        if self.answered == 0:
+            return timeouts.mail_s
+        if self.answered < self._data or self._is_resetting:
+            return timeouts.rcpt_s
+        if self.answered == self._data:
+            return timeouts.data_s
+        return timeouts.final_s if self.dot_is_out else math.inf
+
+    def on_reply(self, code: int, octets: bytes) -> Next:
+        """Take a reply."""
+        position = self.answered
+        self.answered = position + 1
+        if self._is_resetting:
+            return Next.KEEP if 200 <= code < 300 else Next.CLOSE  # noqa: PLR2004
+        if position < self._data:
+            if self._refusal is None and self.answered < self._said and 200 <= code < 300:  # noqa: PLR2004
+                self._accepted = True
+                return Next.WAIT  # as nearly always
+            return self._on_envelope(position, code, octets)
+        if position == self._data:
+            return self._on_data(code, octets)
+        return self._on_final(code, octets)
+
+    def part(self) -> None:
+        """Do not use the connection again, however this ends."""
+        self._parts = True
+
+    def lost(self, reason: str) -> None:
+        """The connection is of no use any more; an outcome that is certain stays."""
+        if self._is_kept and self.answered == 0:
+            self.is_dead = True
+        self.failed(reason)
+
+    def failed(self, reason: str) -> None:
+        """Waiting is over, or pointless; an outcome that is certain stays."""
+        self._end(reason, self._stage_of(self.answered))
+
+    def out_of_step(self) -> None:
+        """There is more than was asked for, behind the reply that came last."""
+        self._end(OUT_OF_STEP, self._stage_of(self.answered - 1))
+
+    def _end(self, reason: str, stage: Stage) -> None:
+        if self.is_decided:
+            return
+        if self._refusal is not None:
+            self.outcome = self._refusal
+        elif stage is not Stage.FINAL:
+            self.outcome = Deferred(stage=stage, reason=reason)
+        elif self.dot_is_out:
+            self.outcome = InDoubt(reason=reason)
+        else:
+            self.outcome = Deferred(stage=Stage.DATA, reason=reason)
+
+    def _stage_of(self, position: int) -> Stage:
+        if position == 0:
+            return Stage.MAIL
+        if position < self._data:
+            return Stage.RCPT
+        return Stage.DATA if position == self._data else Stage.FINAL
+
+    def _say_more(self) -> Next:
+        """Say the next command, or all that may go out with it."""
+        begin = self._said
+        self._said = begin + 1
+        if self._pipelining and begin == 0:
+            self._said = self._data + (self._data == 2)  # noqa: PLR2004 - MAIL and a single RCPT
+        self.say = b"\r\n".join((*self._commands[begin : self._said], b""))
+        return Next.SAY
+
+    def _on_envelope(self, position: int, code: int, octets: bytes) -> Next:
+        """MAIL or RCPT is answered."""
+        if 200 <= code < 300:  # noqa: PLR2004
+            self._accepted = True
+        else:
+            self._refused(position, code, octets)
+            if not _goes_on(code):
+                return self._close()
+        last = position + 1 == self._data
+        if last and self.outcome is None:
+            self.outcome = self._refusal
+        if self._said > self.answered:
+            return Next.WAIT
+        if (last or position == 0) and self.outcome is not None:
+            return self._over()
+        return self._say_more()
+
+    def _refused(self, position: int, code: int, octets: bytes) -> None:
+        """Remember a refusal; one for good outweighs any that are transient, whatever their order."""
+        stage = self._stage_of(position)
+        if position == 0 and code == CLOSING and self._is_kept:
+            self.is_dead = True  # it was closing before it was asked
+        if code in LOGIN_CODES:
+            self._parts = True
+        if self.is_decided:
+            return
+        outcome = self._means(stage, code, text_of(octets))
+        assert outcome is not None  # only 2yz is no outcome here
+        if position > 0:
+            outcome = name_recipient(outcome, self._recipients[position - 1])
+        if position == 0 or isinstance(outcome, Rejected):
+            self.outcome = outcome
+        elif self._refusal is None:
+            self._refusal = outcome
+
+    def _on_data(self, code: int, octets: bytes) -> Next:
+        if self.outcome is None:
+            if code == START_INPUT:
+                self._said += 1
+                return Next.CONTENT
+            text = text_of(octets)
+            self.outcome = self._means(Stage.DATA, code, text) or unexpected(Stage.DATA, code, text)
+            self._parts = code in LOGIN_CODES
+        return self._over() if _goes_on(code) else Next.CLOSE
+
+    def _on_final(self, code: int, octets: bytes) -> Next:
+        text = text_of(octets)
+        outcome = self._means(Stage.FINAL, code, text)
+        if not self.dot_is_out:
+            is_refusal = isinstance(outcome, Deferred | Rejected)
+            self.outcome = outcome if is_refusal else unexpected(Stage.DATA, code, text)
+            return Next.CLOSE
+        self.outcome = outcome
+        if not (isinstance(outcome, Delivered) or _goes_on(code)):
+            return Next.CLOSE
+        return Next.QUIT if self._parts or code in LOGIN_CODES else Next.KEEP
+
+    def _over(self) -> Next:
+        """There will be no content; what was begun is taken back."""
+        if self._parts:
+            return Next.QUIT
+        if not self._accepted:
+            return Next.KEEP
+        self._is_resetting = True
+        self._said += 1
+        self.say = _RSET
+        return Next.SAY
+
+    def _close(self) -> Next:
+        if self.outcome is None and not self.is_dead:
+            self.outcome = self._refusal
+        return Next.CLOSE
+
+
+def _goes_on(code: int) -> bool:
+    """Whether a connection is of use after such a refusal."""
+    return code >= 400 and code != CLOSING  # noqa: PLR2004

@@ -1,0 +1,189 @@
+"""Does what a `Pool` decides: opens, lends, keeps, closes."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from smtp_router.config.settings import Downstream, Timeouts
+from smtp_router.core.outcome import Deferred, Stage
+from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.channel import Channel
+from smtp_router.smtp.opening import Opening
+from smtp_router.smtp.pool import Grant, Pool, Slot
+from smtp_router.smtp.tls import ClientContexts
+from smtp_router.smtp.verdict import AttemptEnded
+
+GRAIN_S = 0.5
+"""Between two looks at idle connections, which may grow older by so much."""
+
+Turn = asyncio.Future[Slot[Channel]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What all keepers of a router share.
+
+    Args:
+        loop: the event loop.
+        alarm: looks after limits of time.
+        contexts: for TLS.
+        channels: the register of all connections that are ready, busy, or being closed.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    alarm: Alarm
+    contexts: ClientContexts = field(default_factory=ClientContexts)
+    channels: set[Channel] = field(default_factory=set)
+
+
+class Keeper:
+    """The connections to one downstream with one login."""
+
+    def __init__(
+        self, downstream: Downstream, hostname: str, house: House, make_room: Callable[[], None]
+    ) -> None:
+        """Nothing is open yet.
+
+        Args:
+            downstream: where to, and with which credentials.
+            hostname: what to say in EHLO.
+            house: what is shared.
+            make_room: called before a connection is opened.
+        """
+        self._downstream = downstream
+        self._hostname = hostname
+        self._house = house
+        self._make_room = make_room
+        self._slots: dict[Channel, Slot[Channel]] = {}
+        login = f" as {downstream.user}" if downstream.user is not None else ""
+        self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", downstream.pool)
+
+    async def lend(self, timeouts: Timeouts, until: float, *, fresh: bool = False) -> Channel:
+        """A connection that is ready for mail.
+
+        Args:
+            timeouts: per stage, in seconds.
+            until: the instant that it may take at most.
+            fresh: not one that was used before.
+
+        Raises:
+            AttemptEnded: with why there is none.
+        """
+        while True:
+            slot, close = self.pool.take(self._house.loop.time(), fresh=fresh)
+            if close:
+                self._quit(close)
+            if slot is None:
+                slot = await self._turn(until, first=fresh)
+            if slot.connection is None:
+                return await self._open(slot, timeouts, until)
+            if slot.connection in self._slots:  # or it was lost on the way here
+                return slot.connection
+
+    def is_used(self, channel: Channel) -> bool:
+        """Whether a connection that is lent had been lent before."""
+        return self._slots[channel].messages > 1
+
+    def retire(self) -> None:
+        """Keep nothing from now on."""
+        self._quit(self.pool.retire())
+        self._house.alarm.forget(self)
+
+    def evict(self) -> None:
+        """Close what has been idle for longest."""
+        self._quit(self.pool.evict())
+
+    def check(self, now: float) -> float:
+        """Close what is idle for too long (see `Alarm`)."""
+        self._quit(self.pool.expire(now))
+        due = self.pool.next_expiry()
+        if due == math.inf:
+            self._house.alarm.forget(self)
+        return max(due, now + GRAIN_S)
+
+    # What a channel tells (see `smtp_router.smtp.channel.Owner`)
+
+    def ready(self, channel: Channel) -> None:
+        """A connection can be used again."""
+        slot, now = self._slots[channel], self._house.loop.time()
+        grant, close = self.pool.give_back(slot, now)
+        if close:
+            self._quit(close)
+        if grant is not None:
+            self._grant(grant)
+        elif not close:
+            self._house.alarm.watch(self)
+            self._house.alarm.by(now + self._downstream.pool.idle_s)
+
+    def gone(self, channel: Channel) -> None:
+        """A connection cannot be used any more."""
+        slot = self._slots.pop(channel, None)
+        if slot is not None:
+            self._drop(slot)
+
+    def _grant(self, grant: Grant[Channel, Turn] | None) -> None:
+        """Tell whoever's turn it is; one who has just left is passed over."""
+        if grant is None:
+            return
+        if not grant.waiter.done():
+            grant.waiter.set_result(grant.slot)
+        else:
+            self._pass_on(grant.slot)
+
+    def _pass_on(self, slot: Slot[Channel]) -> None:
+        if slot.connection is None:
+            self._drop(slot)
+        elif slot.connection in self._slots:
+            self.ready(slot.connection)
+
+    def _drop(self, slot: Slot[Channel]) -> None:
+        self._grant(self.pool.drop(slot, self._house.loop.time()))
+
+    def _quit(self, channels: Iterable[Channel]) -> None:
+        for channel in channels:
+            self._slots.pop(channel, None)
+            channel.quit()
+
+    async def _turn(self, until: float, *, first: bool) -> Slot[Channel]:
+        """Wait in line.
+
+        Raises:
+            AttemptEnded: for too long.
+        """
+        turn: Turn = self._house.loop.create_future()
+        self.pool.wait(turn, first=first)
+        try:
+            async with asyncio.timeout_at(until):
+                return await turn
+        except BaseException as error:
+            self.pool.leave(turn)
+            if turn.done() and not turn.cancelled():
+                self._pass_on(turn.result())
+            if not isinstance(error, TimeoutError):
+                raise
+            limit = self._downstream.pool.max_connections
+            reason = f"no connection became free: max_connections is {limit}"
+            raise AttemptEnded(Deferred(stage=Stage.CONNECT, reason=reason)) from error
+
+    async def _open(self, slot: Slot[Channel], timeouts: Timeouts, until: float) -> Channel:
+        opening = Opening(self._downstream, timeouts, self._hostname, until)
+        try:
+            self._make_room()
+            await opening.open(self._house.contexts)
+        except BaseException:
+            if opening.in_step:
+                self._channel(opening).quit()
+            else:
+                opening.abort()
+            self._drop(slot)
+            raise
+        channel = slot.connection = self._channel(opening)
+        self._slots[channel] = slot
+        return channel
+
+    def _channel(self, opening: Opening) -> Channel:
+        house = self._house
+        channel = Channel(opening.peer, self, house.alarm, house.channels, house.loop)
+        channel.take_over(opening.transport)
+        return channel

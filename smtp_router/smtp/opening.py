@@ -1,0 +1,272 @@
+"""A connection to a downstream, from the first packet to the point where MAIL may be said.
+
+aiosmtplib does the protocol; what it does too leniently is decided here: when TLS has to be there, and
+that one failed login is not followed by a second one.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import aiosmtplib
+from aiosmtplib.auth import auth_login_encode, auth_plain_encode
+
+from smtp_router.config.settings import Downstream, Timeouts
+from smtp_router.core.address import is_loopback
+from smtp_router.core.outcome import Deferred, Stage
+from smtp_router.core.reply import printable
+from smtp_router.smtp.handover import CLOSING, OUT_OF_STEP
+from smtp_router.smtp.lockstep import Lockstep
+from smtp_router.smtp.parameters import Peer
+from smtp_router.smtp.tls import ClientContexts, remember_session
+from smtp_router.smtp.verdict import AttemptEnded, means, unexpected
+
+AUTH_MECHANISMS = ("plain", "login")
+"""In order of preference; one is tried, never a second: three failures lock accounts."""
+
+HELO_CODES = frozenset({500, 501, 502, 504, 550})
+"""EHLO is not known here, HELO may be (RFC 5321 3.2)."""
+SERVICE_READY = 220
+
+
+class _Client(aiosmtplib.SMTP):
+    """aiosmtplib's client, which closes at once.
+
+    A TLS transport's own `close` waits half a minute for a peer that does not answer, with the socket
+    open all the while.
+    """
+
+    def close(self) -> None:
+        """Abort the connection."""
+        transport = _writing(self.transport)
+        if transport is not None:
+            transport.abort()
+        super().close()
+
+
+class Opening:
+    """A connection that is being opened; it is ready for mail when `open` has returned.
+
+    Whatever goes wrong comes out as `AttemptEnded`. After that, or after a cancellation, QUIT can be
+    said if `in_step`, and otherwise nothing but `abort` is left.
+    """
+
+    def __init__(self, downstream: Downstream, timeouts: Timeouts, hostname: str, until: float) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            downstream: where to, and with which credentials.
+            timeouts: per stage, in seconds.
+            hostname: what to say in EHLO.
+            until: the instant (of the event loop's clock) that no stage may outlast.
+        """
+        self._downstream = downstream
+        self._timeouts = timeouts
+        self._until = until
+        self._means = means(downstream.rules)
+        self._client = _Client(
+            hostname=downstream.addr.host, local_hostname=hostname, timeout=None, start_tls=False
+        )
+        self._protocol: Lockstep | None = None
+        self._failed = False
+
+    async def open(self, contexts: ClientContexts) -> None:
+        """Connect, start TLS as the configuration wants it, say EHLO, log in.
+
+        Raises:
+            AttemptEnded: with what became of it.
+        """
+        await self._connect(contexts)
+        await self._say_ehlo()
+        if await self._start_tls(contexts):
+            await self._say_ehlo()
+        if self._downstream.user is not None:
+            await self._log_in()
+        remember_session(self.transport)
+
+    @property
+    def in_step(self) -> bool:
+        """Whether a command can be said."""
+        return not self._failed and self._protocol is not None and self._protocol.in_step
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection itself, for the protocol that takes over."""
+        assert self._protocol is not None
+        return cast(asyncio.Transport, self._protocol.transport)
+
+    @property
+    def peer(self) -> Peer:
+        """What was found out about the downstream."""
+        encrypted = self.transport.get_extra_info("sslcontext") is not None
+        return Peer(
+            extensions=frozenset(self._client.esmtp_extensions),
+            is_verified=encrypted and self._downstream.tls_verify,
+        )
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._client.close()
+
+    @asynccontextmanager
+    async def _stage(
+        self, stage: Stage, seconds: float, *, is_dialogue: bool = True
+    ) -> AsyncIterator[None]:
+        """Do one stage's work within its time; transport failures become outcomes.
+
+        At the end of a dialogue, nothing may be left that nobody has asked for.
+
+        Raises:
+            AttemptEnded: it took too long, the connection failed, or a reply was a refusal.
+        """
+        loop = asyncio.get_running_loop()
+        end = min(loop.time() + seconds, self._until)
+        try:
+            async with asyncio.timeout_at(end):
+                yield
+            if is_dialogue and self._protocol is not None and not self._protocol.in_step:
+                raise aiosmtplib.SMTPServerDisconnected(OUT_OF_STEP)
+        except aiosmtplib.SMTPResponseException as error:
+            text = self._without_password(str(error.message))
+            outcome = self._means(stage, error.code, text) or unexpected(stage, error.code, text)
+            self._failed = outcome.reply is None or error.code == CLOSING
+            raise AttemptEnded(outcome) from error
+        except TimeoutError as error:
+            self._failed = True
+            raise AttemptEnded(Deferred(stage=stage, reason="timed out")) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            self._failed = True
+            raise AttemptEnded(Deferred(stage=stage, reason=_why(error))) from error
+        except asyncio.CancelledError:
+            self._failed = True
+            raise
+
+    async def _connect(self, contexts: ClientContexts) -> None:
+        addr, timeouts = self._downstream.addr, self._timeouts
+        loop = asyncio.get_running_loop()
+        async with self._stage(Stage.CONNECT, timeouts.connect_s):
+            peer = await _open_socket(addr.host, addr.port, timeouts.connect_s)
+            protocol = Lockstep(loop)
+            try:
+                self._client.transport, _ = await loop.create_connection(lambda: protocol, sock=peer)
+            except BaseException:
+                peer.close()
+                raise
+        self._protocol = self._client.protocol = protocol
+        if self._downstream.implicit_tls:
+            async with self._stage(Stage.TLS, timeouts.tls_s):
+                context = await self._context(contexts)
+            async with self._stage(Stage.TLS, timeouts.tls_s, is_dialogue=False):
+                protocol.transport = self._client.transport = await loop.start_tls(
+                    self.transport,
+                    protocol,
+                    context,
+                    server_hostname=addr.host,
+                    ssl_handshake_timeout=timeouts.tls_s,
+                )
+        async with self._stage(Stage.CONNECT, timeouts.banner_s):
+            code, text = await protocol.read_response()
+            if code != SERVICE_READY:
+                raise aiosmtplib.SMTPResponseException(code, text)
+
+    async def _say_ehlo(self) -> None:
+        async with self._stage(Stage.EHLO, self._timeouts.ehlo_s):
+            try:
+                await self._client.ehlo()
+            except aiosmtplib.SMTPHeloError as error:
+                if error.code not in HELO_CODES or not self.in_step:
+                    raise
+                await self._client.helo()
+
+    async def _start_tls(self, contexts: ClientContexts) -> bool:
+        """STARTTLS if it is wanted; whether TLS has begun."""
+        if self._downstream.tls == "none" or self._downstream.implicit_tls:
+            return False
+        if not self._client.supports_extension("starttls"):
+            required = self._downstream.tls == "starttls" or (
+                self._downstream.user is not None and not self._is_loopback()
+            )
+            if required:
+                reason = "STARTTLS is required, and not offered"
+                raise AttemptEnded(Deferred(stage=Stage.TLS, reason=reason))
+            return False
+        async with self._stage(Stage.TLS, self._timeouts.tls_s):
+            await self._client.starttls(
+                server_hostname=self._downstream.addr.host,
+                tls_context=await self._context(contexts),
+                timeout=self._timeouts.tls_s,
+            )
+        return True
+
+    async def _context(self, contexts: ClientContexts) -> ssl.SSLContext:
+        return await contexts.get(verify=self._downstream.tls_verify, ca=self._downstream.tls_ca)
+
+    async def _log_in(self) -> None:
+        user, password = self._downstream.user, self._downstream.password
+        assert user is not None
+        assert password is not None
+        offered = self._client.server_auth_methods
+        mechanism = next((name for name in AUTH_MECHANISMS if name in offered), None)
+        if mechanism is None:
+            reason = f"no mechanism for the login: offered {' '.join(offered) or 'none'}"
+            raise AttemptEnded(Deferred(stage=Stage.AUTH, reason=printable(reason)))
+        log_in = self._client.auth_plain if mechanism == "plain" else self._client.auth_login
+        async with self._stage(Stage.AUTH, self._timeouts.auth_s):
+            await log_in(user, password.reveal())
+
+    def _without_password(self, text: str) -> str:
+        """A reply's text with our password taken out, if the downstream repeats what it was sent."""
+        user, password = self._downstream.user, self._downstream.password
+        if user is None or password is None:
+            return text
+        secret = password.reveal()
+        for sent in (auth_plain_encode(user, secret), auth_login_encode(user, secret)[1]):
+            text = text.replace(sent.decode("ascii"), "***")
+        return text.replace(secret, "***")
+
+    def _is_loopback(self) -> bool:
+        peer = self._client.get_transport_info("peername")
+        return bool(peer) and is_loopback(peer[0])
+
+
+async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
+    """A TCP connection to the first of the host's addresses that answers, without delays (Nagle).
+
+    The addresses share the time, so that one behind a silent firewall leaves some for the next.
+
+    Raises:
+        OSError: the host is not known, or none of its addresses answers.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    last = OSError(f"no address for {host}")
+    for family, kind, protocol, _, address in found:
+        peer = socket.socket(family, kind, protocol)
+        try:
+            peer.setblocking(False)  # noqa: FBT003 - not ours to name
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(connect_s / len(found)):
+                await loop.sock_connect(peer, address)
+        except OSError as error:
+            peer.close()
+            last = error
+        except BaseException:
+            peer.close()
+            raise
+        else:
+            return peer
+    raise last
+
+
+def _writing(transport: asyncio.BaseTransport | None) -> asyncio.WriteTransport | None:
+    """The transport as what it is; uvloop's do not inherit from asyncio's, so none is asked."""
+    return cast(asyncio.WriteTransport | None, transport)
+
+
+def _why(error: BaseException) -> str:
+    """A failure in a few words for logs and plugins."""
+    text = str(error) or type(error).__name__
+    return printable(text)

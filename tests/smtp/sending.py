@@ -1,0 +1,68 @@
+"""A sender, and how tests use it; `tests/smtp/conftest.py` has it as a fixture."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from smtp_router import Message, Outcome
+from smtp_router.config.load import parse
+from smtp_router.config.settings import Settings
+from smtp_router.smtp.sender import SmtpSender
+from tests.running import Config, downstream, one_user
+from tests.support import make_message
+from tests.witness import Witness
+
+LOGIN = ("router", "s3cret-word")
+LOCALHOST = "localhost"
+BIG = make_message(content=b"Subject: big\r\n\r\n" + 1_000_000 * b"0123456789 abcdefg\r\n")
+"""More than all buffers between the two ends take."""
+ONCE: Mapping[str, object] = MappingProxyType({"pool": {"max_messages_per_connection": 1}})
+"""For a downstream whose connections are not kept."""
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass
+class Sending:
+    """A sender, and how it is used."""
+
+    sender: SmtpSender
+    ca: Path
+    timeouts: dict[str, float] = field(default_factory=dict)
+
+    async def to(
+        self,
+        witness: Witness,
+        message: Message | None = None,
+        *,
+        seconds: float = 10,
+        deadline_s: float = 10,
+        more: Mapping[str, object] = NOTHING,
+    ) -> Outcome:
+        """Send a message to a witness; `more` goes into the downstream's configuration."""
+        settings = self.settings(witness, more)
+        now = asyncio.get_running_loop().time()
+        return await self.sender.send(
+            message or make_message(),
+            settings.users[0].downstreams[0],
+            settings,
+            until=now + seconds,
+            deadline=now + deadline_s,
+        )
+
+    def settings(self, witness: Witness, more: Mapping[str, object] = NOTHING) -> Settings:
+        """A configuration with this witness as the only downstream."""
+        entry: Config = {"tls": "auto" if witness.tls else "none", "tls_ca": str(self.ca)}
+        if witness.tls:
+            entry["addr"] = f"{LOCALHOST}:{witness.port}"
+        if witness.implicit_tls:
+            entry["tls"] = "implicit"
+        configuration = one_user(downstream(witness, **entry | dict(more)), timeouts=self.timeouts)
+        return parse(json.dumps(configuration).encode(), Path("config.yaml")).settings
+
+
+async def until(witness: Witness, predicate: Callable[[], object]) -> None:
+    """Wait for something at the witness while the event loop goes on."""
+    await asyncio.to_thread(witness.wait_for, predicate)

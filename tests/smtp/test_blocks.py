@@ -1,0 +1,28 @@
+"""Content on its way out: the same octets, in blocks."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
+
+
+def sizes(*pieces: int) -> list[int]:
+    return [len(block) for block in blocks(size * b"x" for size in pieces)]
+
+
+def test_small_pieces_go_together_and_big_ones_are_cut() -> None:
+    assert sizes() == []
+    assert sizes(0, 0) == []
+    assert sizes(1, 2, 3) == [6]
+    assert sizes(BLOCK_OCTETS) == [BLOCK_OCTETS]
+    assert sizes(BLOCK_OCTETS - 1, 2) == [BLOCK_OCTETS, 1]
+    assert sizes(2 * BLOCK_OCTETS + 1, 5) == [BLOCK_OCTETS, BLOCK_OCTETS, 6]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * BLOCK_OCTETS), st.binary(max_size=3)), max_size=5))
+def test_no_octet_is_lost_or_moved(drawn: list[tuple[int, bytes]]) -> None:
+    pieces = [size * mark for size, mark in drawn]
+    cut = list(blocks(pieces))
+    assert b"".join(cut) == b"".join(pieces)
+    assert all(len(block) == BLOCK_OCTETS for block in cut[:-1])
+    assert all(cut)

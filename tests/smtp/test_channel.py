@@ -1,0 +1,250 @@
+"""A connection that is ready for mail, against a peer that is a bare socket."""
+
+import asyncio
+import itertools
+import socket
+import ssl
+import tracemalloc
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from smtp_router import Deferred, Delivered, InDoubt, Outcome, Stage
+from smtp_router.config.settings import Timeouts
+from smtp_router.core.message import on_the_wire
+from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.channel import QUIT_S, Channel, Result
+from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.parameters import Peer
+from tests.smtp.sending import BIG, Sending, until
+from tests.witness import HANG, Witness
+
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+
+AGREES = (b"250 2.1.0 ok\r\n", b"250 2.1.5 ok\r\n", b"354 go\r\n")
+
+
+class Owner:
+    """Whoever lends the connection."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def ready(self, channel: Channel) -> None:
+        del channel
+        self.heard.append("ready")
+
+    def gone(self, channel: Channel) -> None:
+        del channel
+        self.heard.append("gone")
+
+
+class Line:
+    """A channel and the socket at its other end."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.peer = peer
+        self.owner = Owner()
+        self.channels: set[Channel] = set()
+        self.channel = Channel(Peer(), self.owner, Alarm(self.loop), self.channels, self.loop)
+
+    def begin(self, *, seconds: float = 5, deadline_s: float = 5) -> Result:
+        handover = Handover([b"MAIL", b"RCPT"], ["a@b.example"], pipelining=True)
+        now = self.loop.time()
+        return self.channel.begin(
+            handover,
+            (b"hello\r\n", b".\r\n"),
+            Timeouts(),
+            until=now + seconds,
+            deadline=now + deadline_s,
+        )
+
+    async def hears(self, octets: bytes) -> None:
+        """The peer reads so much."""
+        heard = b""
+        while len(heard) < len(octets):
+            more = await self.loop.sock_recv(self.peer, len(octets) - len(heard))
+            assert more
+            heard += more
+        assert heard == octets
+
+    async def say(self, octets: bytes) -> None:
+        await self.loop.sock_sendall(self.peer, octets)
+
+
+@asynccontextmanager
+async def line() -> AsyncIterator[Line]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.setblocking(False)  # noqa: FBT003 - not ours to name
+        made = Line(theirs)
+        transport, _ = await made.loop.create_connection(asyncio.Protocol, sock=ours)
+        made.channel.take_over(transport)
+        yield made
+        made.channel.close()
+        await made.channel.closed()
+        assert not made.channels
+        assert made.owner.heard.count("gone") == 1
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_everything_goes_out_in_two_writes_and_comes_back_in_two() -> None:
+    async with line() as made:
+        result = made.begin()
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES))
+        await made.hears(b"hello\r\n.\r\n")
+        await made.say(b"250 2.0.0 taken\r\n")
+        assert isinstance(await result, Delivered)
+        assert made.owner.heard == ["ready"]
+
+
+async def told(segments: Iterable[bytes]) -> tuple[Outcome | None, list[str]]:
+    """The outcome when these segments come in answer to it all."""
+    async with line() as made:
+        result = made.begin()
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        for segment in segments:
+            await made.say(segment)
+            await turns(5)
+        return await result, list(made.owner.heard)
+
+
+async def test_replies_may_come_in_any_segments() -> None:
+    octets = b"".join(AGREES) + b"250 2.0.0 taken\r\n"
+    at_354 = octets.index(b"go\r\n") + 4
+    for cut in range(1, len(octets)):
+        if cut > at_354:
+            segments = [octets[:at_354], octets[at_354:cut], octets[cut:]]
+        else:
+            segments = [octets[:cut], octets[cut:at_354], octets[at_354:]]
+        outcome, heard = await told(filter(None, segments))
+        assert isinstance(outcome, Delivered), segments
+        assert heard == ["ready"]
+    outcome, _ = await told(octets[at : at + 1] for at in range(len(octets)))
+    assert isinstance(outcome, Delivered)
+
+
+@pytest.mark.parametrize("stray", [b"250 2.0.0 taken\r\n", b"250 2.0.0 ta", b"\r\n", b"5"])
+async def test_anything_behind_the_354_in_its_segment_keeps_the_content_back(stray: bytes) -> None:
+    async with line() as made:
+        result = made.begin()
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES) + stray)
+        outcome = await result
+        assert isinstance(outcome, Deferred)
+        assert outcome.stage is Stage.DATA
+        assert await made.loop.sock_recv(made.peer, 100) == b""
+        assert made.owner.heard == ["gone"]
+
+
+@pytest.mark.parametrize("more", [b"2", b"250 2.0.0 and more\r\n", b"421 4.3.2 bye\r\n"])
+async def test_anything_behind_the_last_reply_ends_the_connection_not_the_delivery(more: bytes) -> None:
+    outcome, heard = await told([b"".join(AGREES), b"250 2.0.0 taken\r\n" + more])
+    assert isinstance(outcome, Delivered)
+    assert heard == ["gone"]
+
+
+async def test_an_outcome_is_told_before_all_replies_have_come() -> None:
+    async with line() as made:
+        result = made.begin()
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"250 2.1.0 ok\r\n550 5.1.1 no\r\n")
+        outcome = await result
+        assert outcome is not None
+        assert outcome.stage is Stage.RCPT
+        assert made.owner.heard == []
+        await made.say(b"503 5.5.1 no recipient\r\n")
+        await made.hears(b"RSET\r\n")
+        assert made.owner.heard == []
+        await made.say(b"250 2.0.0 ok\r\n")
+        await turns(20)
+        assert made.owner.heard == ["ready"]
+
+
+async def test_what_is_still_owed_has_a_limit_of_time() -> None:
+    async with line() as made:
+        result = made.begin(seconds=0.1)
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"550 5.1.0 no\r\n")
+        await result
+        assert await made.loop.sock_recv(made.peer, 100) == b""
+        assert made.owner.heard == ["gone"]
+
+
+async def test_no_reply_to_the_dot_by_the_deadline_is_in_doubt() -> None:
+    async with line() as made:
+        result = made.begin(deadline_s=0.1)
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES))
+        assert await result == InDoubt(reason="timed out")
+
+
+@pytest.mark.parametrize("octets", [b"421 4.4.2 bye\r\n", b"250 2.0.0 hello\r\n", b"4", b"\0", b""])
+async def test_whatever_comes_between_two_messages_ends_it(octets: bytes) -> None:
+    """Also in a segment of its own, and the end of file."""
+    async with line() as made:
+        if octets:
+            await made.say(octets)
+        else:
+            made.peer.shutdown(socket.SHUT_WR)
+        await made.channel.closed()
+        assert await made.loop.sock_recv(made.peer, 100) == b""
+        assert made.owner.heard == ["gone"]
+
+
+async def test_quit_is_said_and_the_connection_closed_on_whatever_comes() -> None:
+    for answer in (b"221 2.0.0 bye\r\n", b"2", b"554 5.0.0 no\r\n"):
+        async with line() as made:
+            made.channel.quit()
+            await made.hears(b"QUIT\r\n")
+            await made.say(answer)
+            async with asyncio.timeout(QUIT_S / 2):
+                await made.channel.closed()
+
+
+async def test_a_connection_that_is_lost_meanwhile_is_told_when_it_is_to_be_used() -> None:
+    async with line() as made:
+        made.channel.close()
+        assert await made.begin() == Deferred(stage=Stage.MAIL, reason="connection lost")
+
+
+@pytest.mark.parametrize("mode", ["clear", "starttls", "implicit"])
+async def test_content_that_is_not_taken_is_not_piled_up(
+    mode: str, sending: Sending, server_tls: ssl.SSLContext
+) -> None:
+    tls = None if mode == "clear" else server_tls
+    message = BIG.replace(content=on_the_wire(BIG))  # in pieces, as one that has come in
+    with Witness({"content": HANG}, tls=tls, implicit_tls=mode == "implicit") as witness:
+        sent = asyncio.create_task(sending.to(witness, message))
+        tracemalloc.start()
+        try:
+            await until(witness, lambda: witness.hanging)
+            await turns(1000)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < BIG.size / 10
+        sent.cancel()
+        await asyncio.wait({sent})
+
+
+@pytest.mark.parametrize("mode", ["clear", "starttls", "implicit"])
+async def test_content_of_any_size_arrives_as_it_is(
+    mode: str, sending: Sending, server_tls: ssl.SSLContext
+) -> None:
+    tls = None if mode == "clear" else server_tls
+    with Witness(tls=tls, implicit_tls=mode == "implicit") as witness:
+        for size in (65_000, 65_536, 200_000, 5_000_000):
+            line_ = bytes(itertools.islice(itertools.cycle(range(33, 127)), 94)) + b"\r\n"
+            content = b"Subject: x\r\n\r\n" + (size // 96) * line_
+            outcome = await sending.to(witness, BIG.replace(content=content))
+            assert isinstance(outcome, Delivered)
+            assert witness.deliveries[-1].body_below_received == content
+        assert witness.connections == 1
