@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -302,5 +303,14 @@ class Settings(_Model):
     def _is_name(cls, value: str) -> str:
         if not is_ehlo_name(value.encode()):
             message = "must be a host name, as in mail.example.com"
+            raise ValueError(message)
+        return value
+
+    @field_validator("max_memory_bytes")
+    @classmethod
+    def _has_room(cls, value: int, info: ValidationInfo) -> int:
+        """See that the biggest message fits: a client with one that does not would try for days."""
+        if value < info.data.get("max_message_bytes", 0):
+            message = "must not be less than max_message_bytes"
             raise ValueError(message)
         return value

@@ -48,7 +48,7 @@ def test_a_command_that_drips_is_no_sign_of_life(loop: Loop, lines: list[bytes])
 def test_a_time_limit_that_changes_counts_in_open_sessions() -> None:
     with Desk(idle_s=300) as desk, desk.connect() as client:
         assert client.command(b"NOOP").code == 250
-        desk.settings = desk.settings.model_copy(update={"idle_s": 0.1})
+        desk.change(idle_s=0.1)
         assert client.reply() == IDLE
 
 
