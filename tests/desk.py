@@ -33,8 +33,8 @@ LOOPS: list[Loop] = [asyncio.new_event_loop, uvloop.new_event_loop]
 class Counts(Guard):
     """A guard that tells what it has counted, and waits for a count."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(lambda: settings, clock, max_files=10_000)
+    def __init__(self, settings: Callable[[], Settings], clock: Clock) -> None:
+        super().__init__(settings, clock, max_files=10_000)
         self.sessions = 0
         self.octets = 0
         """Content in memory."""
@@ -74,7 +74,7 @@ class Desk(OpenSite):
         text = json.dumps(one_user({"addr": "b.example:25"}, **more)).encode()
         super().__init__(parse(text, Path("config.yaml")).settings)
         self.clock = VirtualClock()
-        self.guard = self.counts = Counts(self.settings, self.clock)
+        self.guard = self.counts = Counts(lambda: self.settings, self.clock)
         self.messages: list[Message] = []
         self.answer: Callable[[Message], Reply] = lambda _: TAKEN
         self.port = 0
@@ -117,6 +117,10 @@ class Desk(OpenSite):
         assert client.command(b"EHLO client.example").code == 250
         assert client.login(USER, PASSWORD).code == 235
         return client
+
+    def change(self, **settings: object) -> None:
+        """Change settings, as a reload does."""
+        self.settings = self.settings.model_copy(update=settings)
 
     def held(self) -> AbstractContextManager[None]:
         """Keep it from doing anything: when it goes on, all that clients did has come."""

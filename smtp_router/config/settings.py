@@ -383,3 +383,12 @@ class Settings(Model):
             message = "must be a host name, as in mail.example.com"
             raise ValueError(message)
         return value
+
+    @field_validator("max_memory_bytes")
+    @classmethod
+    def _has_room(cls, value: int, info: ValidationInfo) -> int:
+        """See that the biggest message fits: a client with one that does not would try for days."""
+        if value < info.data.get("max_message_bytes", 0):
+            message = "must not be less than max_message_bytes"
+            raise ValueError(message)
+        return value

@@ -125,7 +125,7 @@ class Listener:
             try:
                 client, _ = await loop.sock_accept(listening)
             except OSError as error:  # out of file descriptors, or a client that has gone again
-                log.warning("cannot accept", extra={"fields": {"error": str(error)}})
+                self._complain("cannot accept", error=str(error))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             task = asyncio.create_task(self._begin(client))
@@ -151,8 +151,11 @@ class Listener:
                 lambda: self._session(peer), client, **self._tls_from_the_start()
             )
         except (OSError, NoHeaderError) as error:
-            log.info("connection not begun", extra={"fields": {"error": str(error)}})
+            self._complain("connection not begun", level=logging.INFO, error=str(error))
             client.close()
+
+    def _complain(self, cause: str, *, level: int = logging.WARNING, **fields: object) -> None:
+        self._site.guard.complaints.write(cause, level=level, **fields)
 
     async def _peer_behind(self, client: socket.socket) -> tuple[str, int] | None:
         """The client's address and port, if a trusted proxy tells them."""

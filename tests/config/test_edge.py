@@ -138,6 +138,8 @@ HOST_PORT = "must be HOST:PORT with a port from 0 to 65535, as in smtp.example.c
         (with_user(rate="${env:SECRET}"), "users[0].rate", RATE),
         ({"bare_newlines": "repair"}, "bare_newlines", "must be 'reject' or 'accept'"),
         ({"max_message_size": 5}, "max_message_size", "did you mean max_message_bytes?"),
+        ({"max_memory_bytes": 52428799}, "max_memory_bytes", "must not be less than max_message_bytes"),
+        ({"max_message_bytes": 2**31}, "max_memory_bytes", "must not be less than max_message_bytes"),
         ({"auth_failures": True}, "auth_failures", "must be a number"),
         ({"auth_window_s": 0}, "auth_window_s", "must be more than 0"),
         (

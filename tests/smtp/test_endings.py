@@ -236,7 +236,7 @@ def test_behind_a_router_that_stops_nothing_is_in_memory_or_counted() -> None:
 
 def test_with_too_much_content_in_memory_more_is_refused_until_there_is_room() -> None:
     with (
-        Desk(max_memory_bytes=len(LINES)) as desk,
+        Desk(max_memory_bytes=len(LINES), max_message_bytes=len(LINES)) as desk,
         desk.client() as one,
         desk.client() as other,
         desk.client() as third,
@@ -266,7 +266,8 @@ def test_with_too_much_content_in_memory_more_is_refused_until_there_is_room() -
 def test_content_that_finds_no_room_is_dropped_as_it_comes_and_refused_at_its_end(by: str) -> None:
     """It is never more than there is room for, and what a network gives at once."""
     room = 1_000_000
-    with Desk(max_memory_bytes=room) as desk, desk.client() as client:
+    with Desk() as desk, desk.client() as client:
+        desk.change(max_memory_bytes=room)
         assert client.envelope(A, [B]).code == 250
         if by == "DATA":
             client.wire(20 * LINES + b".\r\n")

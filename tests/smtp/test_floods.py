@@ -1,5 +1,6 @@
 """Clients that are quick on purpose: the others have their turn, and the log stays short."""
 
+import logging
 import socket
 
 import pytest
@@ -105,6 +106,21 @@ def test_a_flood_of_one_kind_is_one_line_of_the_log_per_second(
         desk.clock.advance(1)
         flooded(desk, 1)
         assert lines() == [None, 19, 2]
+
+
+def test_headers_and_handshakes_that_fail_are_one_line_of_the_log_per_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Desk(listen=[{"addr": "127.0.0.1:0", "proxy_protocol": ["127.0.0.1/32"]}]) as desk:
+        for seconds in range(2):
+            desk.clock.advance(seconds)
+            for _ in range(10):
+                with desk.connect(read_banner=False) as client:
+                    client.send(b"no header\r\n")
+                    assert client.at_eof()
+    failed = [one for one in caplog.records if one.getMessage() == "connection not begun"]
+    assert [vars(one)["fields"].get("left_out") for one in failed] == [None, 9]
 
 
 def test_each_kind_of_trouble_has_its_own_line(caplog: pytest.LogCaptureFixture) -> None:

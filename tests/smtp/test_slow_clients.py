@@ -45,6 +45,13 @@ def test_a_command_that_drips_is_no_sign_of_life(loop: Loop, lines: list[bytes])
         desk.counts.wait(lambda counts: counts.sessions == 0)
 
 
+def test_a_time_limit_that_changes_counts_in_open_sessions() -> None:
+    with Desk(idle_s=300) as desk, desk.connect() as client:
+        assert client.command(b"NOOP").code == 250
+        desk.change(idle_s=0.1)
+        assert client.reply() == IDLE
+
+
 def test_whole_commands_are_a_sign_of_life() -> None:
     with Desk(idle_s=0.3) as desk, desk.connect() as client:
         for _ in range(10):
