@@ -23,7 +23,7 @@ class Window:
 
     def __init__(self, seconds: float) -> None:
         """Nothing has happened yet."""
-        self.seconds = seconds
+        self.seconds: float = seconds
         self._per_second = PARTS / seconds
         self._counts: deque[list[int]] = deque()  # [part, count], oldest first
         self._total = 0
@@ -86,7 +86,7 @@ class Latency:
 
     def __init__(self) -> None:
         """Nothing was measured yet."""
-        self.average = 0.0
+        self.average: float = 0.0
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
 
