@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtp_router.core.content import Stuffed
-from smtp_router.smtp.body import Body
+from smtp_router.smtp import body as pieces_of_content
+from smtp_router.smtp.body import LARGE_OCTETS, Body
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Mark, Wire
 
 ROOMY = 1_000_000
@@ -118,13 +119,23 @@ TOKENS = st.sampled_from(
 STREAM = st.lists(TOKENS, max_size=25).map(b"".join)
 
 
-@given(data=STREAM, cuts=st.lists(st.integers(0, 80)), max_octets=st.sampled_from([0, 1, 3, 6, ROOMY]))
+@given(
+    data=STREAM,
+    cuts=st.lists(st.integers(0, 80)),
+    max_octets=st.sampled_from([0, 1, 3, 6, ROOMY]),
+    large=st.sampled_from([1, 2, 5, LARGE_OCTETS]),
+)
 @settings(max_examples=500)
-def test_events_do_not_depend_on_segments(data: bytes, cuts: list[int], max_octets: int) -> None:
+def test_events_do_not_depend_on_segments(
+    data: bytes, cuts: list[int], max_octets: int, large: int
+) -> None:
+    """Nor on which pieces of content are looked at by themselves."""
     expected = whole(data, max_octets)
-    assert cut([data], max_octets) == expected
-    assert cut(split(data, (min(at, len(data)) for at in cuts)), max_octets) == expected
-    assert cut((bytes((octet,)) for octet in data), max_octets) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces_of_content, "LARGE_OCTETS", large)
+        assert cut([data], max_octets) == expected
+        assert cut(split(data, (min(at, len(data)) for at in cuts)), max_octets) == expected
+        assert cut((bytes((octet,)) for octet in data), max_octets) == expected
 
 
 @given(STREAM.map(lambda data: b"DATA\r\n" + data + b"\r\n.\r\nQUIT\r\n"))
@@ -164,8 +175,11 @@ def test_only_crlf_dot_crlf_ends_content(before: str, after: str) -> None:
     content = b"one" + ENDS[before] + b"." + ENDS[after] + b"MAIL FROM:<x@x.example>\r\n"
     data = b"DATA\r\n" + content + b".\r\nQUIT\r\n"
     expected = [b"DATA", strictly_stuffed(content), b"QUIT"]
-    for at in range(len(data)):
-        assert cut(split(data, [at]))[0] == expected
+    for large in (1, LARGE_OCTETS):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pieces_of_content, "LARGE_OCTETS", large)
+            for at in range(len(data)):
+                assert cut(split(data, [at]))[0] == expected
 
 
 @pytest.mark.parametrize("data", [b"\n", b"\r", b"NOOP\nNOOP\n", b"NOOP\r", b"NOOP\rNOOP", b"\n\r"])
