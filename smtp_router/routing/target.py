@@ -7,7 +7,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
@@ -31,9 +30,11 @@ class Target:
         rules: when it rests.
         gauge: how it fares.
         rest: the one that it has asked for.
-        meter: what is sent there, and to whom else counts together with it.
+        meter: what is sent there, and to whom else counts together with it; `None`: no limits.
         quotas: those that it has by the calendar.
     """
+
+    __slots__ = ("_seen", "gauge", "limits", "meter", "quotas", "rest", "rules", "settings", "user")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Target:
         *,
         gauge: Gauge,
         rest: Rest,
-        meter: Meter,
+        meter: Meter | None,
         quotas: Sequence[Quota],
     ) -> None:
         """See the class."""
@@ -54,7 +55,6 @@ class Target:
         self.gauge = gauge
         self.rest = rest
         self.meter = meter
-        self.is_limited = self.limits != Limits()
         self.quotas = quotas
         self._seen = self._with(Health())
 
@@ -78,10 +78,12 @@ class Target:
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        return not self.is_limited or self.opens_at(now) <= now
+        return self.meter is None or self.opens_at(now) <= now
 
     def opens_at(self, now: float) -> float:
         """From which instant on they do; infinity: when another message is done."""
+        if self.meter is None:
+            return now
         opens_at = self.meter.opens_at(self.limits, now)
         for quota in self.quotas:
             if not quota.has_room():
@@ -147,7 +149,7 @@ class Passage:
         self._chance = chance
         self._began = now
         self._entries = target.gauge.enter(now)
-        self._place = target.meter.take(target.quotas, now) if target.is_limited else None
+        self._place = None if target.meter is None else target.meter.take(target.quotas, now)
         self._sent: bool | None = None
 
     def __enter__(self) -> Self:

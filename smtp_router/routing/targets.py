@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from weakref import WeakValueDictionary
 
+from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Gauge
@@ -45,10 +46,7 @@ class Targets:
             settings: all others.
         """
         name = downstream.limits.name(user, downstream.name)
-        meter = self._meters.get(name)
-        if meter is None:
-            meter = self._meters[name] = Meter()
-        meter.watch(downstream.limits)
+        meter = None if downstream.limits == Limits() else self._meter(name, downstream.limits)
         rules = settings.health.rules
         account = _without(downstream, _OF_THE_ENTRY)
         gauge = self._gauge(account, downstream, rules.window_s)
@@ -57,10 +55,17 @@ class Targets:
             rest = self._rests[user, account] = Rest()
         quotas = [
             self._quotas.of(name, kind, limit)
-            for kind, limit in settings.quotas[name].items()
+            for kind, limit in settings.quotas.get(name, {}).items()
             if self._quotas is not None
         ]
         return Target(user, downstream, rules, gauge=gauge, rest=rest, meter=meter, quotas=quotas)
+
+    def _meter(self, name: str, limits: Limits) -> Meter:
+        meter = self._meters.get(name)
+        if meter is None:
+            meter = self._meters[name] = Meter()
+        meter.watch(limits)
+        return meter
 
     def _gauge(self, account: Hashable, settings: Downstream, window_s: float) -> Gauge:
         gauge = self._gauges.get(account)
