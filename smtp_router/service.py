@@ -276,7 +276,7 @@ def _ledger(loaded: Loaded) -> Ledger:
         ConfigError: it cannot be used.
     """
     ledger = Ledger(StateFile(loaded.folder / loaded.settings.state))
-    if any(loaded.settings.quotas.values()):
+    if loaded.settings.quotas:
         try:
             ledger.open()
         except StateError as error:

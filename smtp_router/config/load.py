@@ -251,8 +251,9 @@ def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for index, user in enumerate(settings.users):
         for position, downstream in enumerate(user.downstreams):
             limits = downstream.limits
-            shared = settings.quotas[limits.name(user.email, downstream.name)]
+            name = limits.name(user.email, downstream.name)
             for kind, limit in limits.quotas.items():
+                shared = settings.quotas[name]
                 if shared[kind] != limit:
                     path = ("users", index, "downstreams", position, "limits", f"per_{kind}")
                     message = f"is {shared[kind]} elsewhere: what is counted together has one quota"

@@ -373,7 +373,8 @@ class Settings(Model):
         for user in self.users:
             for downstream in user.downstreams:
                 limits = downstream.limits
-                found.setdefault(limits.name(user.email, downstream.name), {}).update(limits.quotas)
+                if limits.quotas:
+                    found.setdefault(limits.name(user.email, downstream.name), {}).update(limits.quotas)
         return found
 
     @field_validator("hostname")

@@ -31,7 +31,8 @@ def blame(outcome: Outcome) -> Blame:
     """Whom an outcome speaks against.
 
     A 4yz about MAIL, RCPT, DATA or the content is the message's own (greylisting, a mailbox that is
-    full), unless it says that it is about the downstream: 421 (RFC 5321 3.8), or one of `SYSTEM_CODES`.
+    full), unless it says that it is about the downstream: 421 (RFC 5321 3.8), one of `SYSTEM_CODES`, or
+    words that ask for a rest.
     """
     match outcome:
         case Delivered():
@@ -42,7 +43,7 @@ def blame(outcome: Outcome) -> Blame:
             return Blame.SERVER
         case Deferred(stage=Stage.AUTH):
             return Blame.ACCOUNT
-        case Deferred(reply=Reply() as reply) if _is_about_the_message(reply):
+        case Deferred(reply=Reply() as reply, rest_s=0) if _is_about_the_message(reply):
             return Blame.MESSAGE
         case Deferred() | InDoubt():
             return Blame.ACCOUNT

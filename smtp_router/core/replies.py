@@ -6,7 +6,7 @@ understood never gets here.
 
 | class | at connect, tls, ehlo, auth | at mail, rcpt, data, final | rests | counts against health |
 |---|---|---|---|---|
-| `deferred` | deferred | deferred | if the rule or the reply says so | yes |
+| `deferred` | deferred | deferred | if the rule or the reply says so | if it rests, or by the code |
 | `rejected` | deferred | rejected | no | no |
 | `quota` | deferred | deferred | yes | no |
 | `auth` | deferred | deferred | yes | yes |

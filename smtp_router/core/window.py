@@ -2,7 +2,6 @@
 
 import math
 from bisect import bisect_left, insort
-from collections import deque
 
 PARTS = 64
 """Into how many parts a span is divided: that bounds what is remembered, whatever is counted."""
@@ -25,7 +24,7 @@ class Window:
         """Nothing has happened yet."""
         self.seconds: float = seconds
         self._per_second = PARTS / seconds
-        self._counts: deque[list[int]] = deque()  # [part, count], oldest first
+        self._counts: list[list[int]] = []  # [part, count], oldest first
         self._total = 0
 
     def add(self, now: float) -> int:
@@ -73,13 +72,13 @@ class Window:
     def _forget(self, part: int) -> None:
         counts = self._counts
         while counts and counts[0][0] < part - PARTS:
-            self._total -= counts.popleft()[1]
+            self._total -= counts.pop(0)[1]
 
 
 class Latency:
     """How long things take: an average in which the latest weigh most, and the p95 of the latest 100."""
 
-    __slots__ = ("_latest", "_sorted", "average")
+    __slots__ = ("_latest", "_oldest", "_sorted", "average")
 
     WEIGHT = 1 / 8
     """Of the newest value in the average; as for a round-trip time in TCP (RFC 6298 2.3)."""
@@ -87,16 +86,20 @@ class Latency:
     def __init__(self) -> None:
         """Nothing was measured yet."""
         self.average: float = 0.0
-        self._latest: deque[float] = deque()
+        self._latest: list[float] = []  # a ring, once it is full
+        self._oldest = 0
         self._sorted: list[float] = []
 
     def add(self, seconds: float) -> None:
         """Take one more."""
         latest = self._latest
-        if len(latest) == LATEST:
-            del self._sorted[bisect_left(self._sorted, latest.popleft())]
         self.average += (seconds - self.average) * (self.WEIGHT if latest else 1)
-        latest.append(seconds)
+        if len(latest) < LATEST:
+            latest.append(seconds)
+        else:
+            del self._sorted[bisect_left(self._sorted, latest[self._oldest])]
+            latest[self._oldest] = seconds
+            self._oldest = (self._oldest + 1) % LATEST
         insort(self._sorted, seconds)
 
     @property

@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 
 
 _FIRST = Entry(rests=0, is_trial=False)
+_CLOSED = Breaker()
 
 
 class Circuit:
@@ -31,7 +32,7 @@ class Circuit:
 
     def __init__(self, window_s: float) -> None:
         """Closed, and nothing is under way."""
-        self.breaker = Breaker()
+        self.breaker = _CLOSED
         self._good = Window(window_s)
         self._bad = Window(window_s)
         self._entry = _FIRST  # of an attempt that is no trial

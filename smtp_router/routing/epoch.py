@@ -75,7 +75,7 @@ class Route:
         """
         left = [target for target in self.left(attempts) if target.has_room(now)]
         fit = [target for target in left if not target.is_resting(now)]
-        offered = fit or sorted(left, key=lambda target: target.gauge.failed_at)
+        offered = fit or sorted(left, key=lambda target: target.failed_at)
         return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit, left=len(left))
 
     def is_stale(self) -> bool:

@@ -103,29 +103,28 @@ class Gauge:
         Returns:
             What that has changed.
         """
+        server, account = entries
         whose = blame(outcome)
         changes = []
-        if whose in (Blame.SERVER, Blame.ACCOUNT):
-            self._failed += 1
-            self._consecutive += 1
-            if rules.window_s != self._bad.seconds:
-                self._bad = Window(rules.window_s)
-            self._bad.add(now)
-            circuit, entry = (
-                (self._server, entries[0]) if whose is Blame.SERVER else (self._account, entries[1])
-            )
-            if circuit.failed(entry, now, rules, chance):
-                changes.append(Change(whose, circuit.breaker.until))
-            return changes
-        # It was reached, and said so; of a lost connection that would be too much to say.
-        if self._server.succeeded(entries[0], now):
-            changes.append(Change(Blame.SERVER, None))
         if whose is Blame.NOBODY:
             self._delivered += 1
             self._consecutive = 0
             self._latency.add(seconds)
-            if self._account.succeeded(entries[1], now):
+            if self._account.succeeded(account, now):
                 changes.append(Change(Blame.ACCOUNT, None))
+        if whose is Blame.NOBODY or whose is Blame.MESSAGE:
+            # It was reached, and said so; of a lost connection that would be too much to say.
+            if self._server.succeeded(server, now):
+                changes.append(Change(Blame.SERVER, None))
+            return changes
+        self._failed += 1
+        self._consecutive += 1
+        if rules.window_s != self._bad.seconds:
+            self._bad = Window(rules.window_s)
+        self._bad.add(now)
+        circuit, entry = (self._server, server) if whose is Blame.SERVER else (self._account, account)
+        if circuit.failed(entry, now, rules, chance):
+            changes.append(Change(whose, circuit.breaker.until))
         return changes
 
     def frozen(self, now: float) -> Health:

@@ -24,7 +24,7 @@ class Meter:
     def __init__(self) -> None:
         """Nothing was sent yet."""
         self.in_flight = 0
-        self.waiting: set[asyncio.Event] = set()
+        self.waiting: list[asyncio.Event] = []
         """To be set when there may be room again."""
         self._windows: Mapping[float, Window] = MappingProxyType({})
 

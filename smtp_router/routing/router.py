@@ -177,15 +177,14 @@ class Router:
         now = self._clock.now()
         opens_s = min(target.opens_at(now) for target in route.left(attempts)) - now
         opens = None if math.isinf(opens_s) else self._clock.wall() + timedelta(seconds=opens_s)
-        log.warning(
+        self._journal.write(
+            logging.WARNING,
             "limits used up",
-            extra={
-                "fields": {
-                    "id": message.id,
-                    "user": message.user,
-                    "downstreams": [target.settings.name for target in route.left(attempts)],
-                    "opens": opens.isoformat(timespec="seconds") if opens else None,
-                }
+            {
+                "id": message.id,
+                "user": message.user,
+                "downstreams": [target.settings.name for target in route.left(attempts)],
+                "opens": opens.isoformat(timespec="seconds") if opens else None,
             },
         )
 

@@ -1,23 +1,22 @@
 """One downstream of one user: how plugins see it, how the sender does, and an attempt at it."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.downstream import Downstream, Health, HealthState
-from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt, Outcome
+from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter
 from smtp_router.routing.ports import Clock
 from smtp_router.routing.quotas import Quota
+from smtp_router.routing.rest import Rest
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +29,12 @@ class Target:
         settings: how the sender sees it.
         rules: when it rests.
         gauge: how it fares.
-        meter: what is sent there, and to whom else counts together with it.
+        rest: the one that it has asked for.
+        meter: what is sent there, and to whom else counts together with it; `None`: no limits.
         quotas: those that it has by the calendar.
     """
+
+    __slots__ = ("_seen", "gauge", "limits", "meter", "quotas", "rest", "rules", "settings", "user")
 
     def __init__(
         self,
@@ -41,7 +43,8 @@ class Target:
         rules: Rules,
         *,
         gauge: Gauge,
-        meter: Meter,
+        rest: Rest,
+        meter: Meter | None,
         quotas: Sequence[Quota],
     ) -> None:
         """See the class."""
@@ -50,16 +53,15 @@ class Target:
         self.limits = settings.limits
         self.rules = rules
         self.gauge = gauge
+        self.rest = rest
         self.meter = meter
-        self.is_limited = self.limits != Limits()
         self.quotas = quotas
         self._seen = self._with(Health())
-        self._rests_until = -math.inf
 
     def seen(self, now: float) -> Downstream:
         """How plugins see it at this instant; the same object as long as nothing has changed."""
         health = self.gauge.frozen(now)
-        if now < self._rests_until:
+        if now < self.rest.until:
             return self._with(replace(health, state=HealthState.OPEN))
         if health is not self._seen.health:
             self._seen = self._with(health)
@@ -67,23 +69,21 @@ class Target:
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred: it has failed, or has asked for it."""
-        return now < self._rests_until or self.gauge.is_resting(now)
+        return now < self.rest.until or self.gauge.is_resting(now)
 
-    def note(self, outcome: Outcome, now: float) -> bool:
-        """Rest for as long as a reply has asked for, until something is delivered; whether it has."""
-        if isinstance(outcome, Delivered):
-            self._rests_until = -math.inf
-        if not isinstance(outcome, Deferred) or not outcome.rest_s:
-            return False
-        self._rests_until = now + outcome.rest_s
-        return True
+    @property
+    def failed_at(self) -> float:
+        """The instant at which it last failed, or asked for a rest."""
+        return max(self.gauge.failed_at, self.rest.asked_at)
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        return not self.is_limited or self.opens_at(now) <= now
+        return self.meter is None or self.opens_at(now) <= now
 
     def opens_at(self, now: float) -> float:
         """From which instant on they do; infinity: when another message is done."""
+        if self.meter is None:
+            return now
         opens_at = self.meter.opens_at(self.limits, now)
         for quota in self.quotas:
             if not quota.has_room():
@@ -133,7 +133,7 @@ class Target:
 class Passage:
     """One attempt, counted from the choice of the downstream to its end, whatever that is."""
 
-    __slots__ = ("_chance", "_clock", "_entries", "_place", "_sent", "_target")
+    __slots__ = ("_began", "_chance", "_clock", "_entries", "_place", "_sent", "_target")
 
     def __init__(self, target: Target, clock: Clock, chance: Callable[[], float], now: float) -> None:
         """It begins now.
@@ -147,8 +147,9 @@ class Passage:
         self._target = target
         self._clock = clock
         self._chance = chance
+        self._began = now
         self._entries = target.gauge.enter(now)
-        self._place = target.meter.take(target.quotas, now) if target.is_limited else None
+        self._place = None if target.meter is None else target.meter.take(target.quotas, now)
         self._sent: bool | None = None
 
     def __enter__(self) -> Self:
@@ -179,7 +180,12 @@ class Passage:
             rules=self._target.rules,
             chance=self._chance,
         )
-        if self._target.note(attempt.outcome, now) and isinstance(attempt.outcome, Deferred):
-            changes.append(Change(Blame.USER, now + attempt.outcome.rest_s))
+        rest = self._target.rest
+        match attempt.outcome:
+            case Delivered():
+                if rest.delivered(self._began):
+                    changes.append(Change(Blame.USER, None))
+            case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now):
+                changes.append(Change(Blame.USER, rest.until))
         for change in changes:
             self._target.tell(change, attempt, self._clock)

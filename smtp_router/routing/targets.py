@@ -3,14 +3,16 @@
 from collections.abc import Hashable
 from weakref import WeakValueDictionary
 
+from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Gauge
 from smtp_router.routing.limits import Meter
 from smtp_router.routing.quotas import Quotas
+from smtp_router.routing.rest import Rest
 from smtp_router.routing.target import Target
 
-_OF_THE_ENTRY = frozenset({"name", "options", "limits"})
+_OF_THE_ENTRY = frozenset({"name", "options", "limits", "provider", "replies"})
 """What an entry of the configuration says about itself, not about the server or the login there."""
 _OF_THE_LOGIN = frozenset({"user", "password"})
 
@@ -32,6 +34,7 @@ class Targets:
         self._quotas = quotas
         self._circuits: WeakValueDictionary[Hashable, Circuit] = WeakValueDictionary()
         self._gauges: WeakValueDictionary[Hashable, Gauge] = WeakValueDictionary()
+        self._rests: WeakValueDictionary[Hashable, Rest] = WeakValueDictionary()
         self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
 
     def make(self, user: str, downstream: Downstream, settings: Settings) -> Target:
@@ -43,21 +46,28 @@ class Targets:
             settings: all others.
         """
         name = downstream.limits.name(user, downstream.name)
+        meter = None if downstream.limits == Limits() else self._meter(name, downstream.limits)
+        rules = settings.health.rules
+        account = _without(downstream, _OF_THE_ENTRY)
+        gauge = self._gauge(account, downstream, rules.window_s)
+        rest = self._rests.get((user, account))
+        if rest is None:
+            rest = self._rests[user, account] = Rest()
+        quotas = [
+            self._quotas.of(name, kind, limit)
+            for kind, limit in settings.quotas.get(name, {}).items()
+            if self._quotas is not None
+        ]
+        return Target(user, downstream, rules, gauge=gauge, rest=rest, meter=meter, quotas=quotas)
+
+    def _meter(self, name: str, limits: Limits) -> Meter:
         meter = self._meters.get(name)
         if meter is None:
             meter = self._meters[name] = Meter()
-        meter.watch(downstream.limits)
-        rules = settings.health.rules
-        gauge = self._gauge(downstream, rules.window_s)
-        quotas = [
-            self._quotas.of(name, kind, limit)
-            for kind, limit in settings.quotas[name].items()
-            if self._quotas is not None
-        ]
-        return Target(user, downstream, rules, gauge=gauge, meter=meter, quotas=quotas)
+        meter.watch(limits)
+        return meter
 
-    def _gauge(self, settings: Downstream, window_s: float) -> Gauge:
-        account = _without(settings, _OF_THE_ENTRY)
+    def _gauge(self, account: Hashable, settings: Downstream, window_s: float) -> Gauge:
         gauge = self._gauges.get(account)
         if gauge is None:
             server = _without(settings, _OF_THE_ENTRY | _OF_THE_LOGIN)

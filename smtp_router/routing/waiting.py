@@ -41,20 +41,22 @@ class WaitingLines:
             Whether there is; `False` if there will not be in time.
         """
         left = [target for target in route.left(attempts) if target.limits.wait_s is not None]
+        meters = [target.meter for target in left if target.meter is not None]
         if not left:
             return False
         key, woken = _key(route, attempts), asyncio.Event()
         line = self._lines.setdefault(key, deque())
         line.append(woken)
-        for target in left:
-            target.meter.waiting.add(woken)
-        since = self._clock.now()
+        since, is_first = self._clock.now(), False
         try:
             while True:
                 woken.clear()
                 now = self._clock.now()
                 opens, until = _outlook(left, since, now)
-                is_first = line[0] is woken
+                if not is_first and line[0] is woken:
+                    is_first = True
+                    for meter in meters:
+                        meter.waiting.append(woken)
                 if is_first and opens <= now:
                     return True
                 if now >= min(until, deadline):
@@ -62,8 +64,9 @@ class WaitingLines:
                 wakes = min(until, deadline, opens if is_first else math.inf)
                 await self._sleep(wakes - now, woken)
         finally:
-            for target in left:
-                target.meter.waiting.discard(woken)
+            if is_first:
+                for meter in meters:
+                    meter.waiting.remove(woken)
             line.remove(woken)
             if line:
                 line[0].set()

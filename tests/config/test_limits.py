@@ -33,7 +33,6 @@ def test_each_downstream_has_a_quota_under_a_name_of_its_own() -> None:
     ]
     assert settings(*users).quotas == {
         "one/a": {Kind.DAY: 3},
-        "one/b": {},
         "two/a": {Kind.MONTH: 4},
     }
 

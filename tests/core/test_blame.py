@@ -85,6 +85,19 @@ def test_unless_it_is_said_to_be_the_systems(stage: Stage, line: str) -> None:
 
 
 @pytest.mark.parametrize("stage", TRANSACTION)
+def test_or_asks_for_a_rest(stage: Stage) -> None:
+    busy = Deferred(stage=stage, reply=make_reply("450 4.2.1 try again in 300 seconds"), rest_s=300)
+    assert blame(busy) is Blame.ACCOUNT
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("line", ["421 4.7.0 x", "450 4.2.1 x", "554 5.7.1 x"])
+def test_what_a_rule_calls_neutral_speaks_against_no_downstream(stage: Stage, line: str) -> None:
+    neutral = Deferred(stage=stage, reply=make_reply(line), rest_s=300, neutral=True)
+    assert blame(neutral) is Blame.MESSAGE
+
+
+@pytest.mark.parametrize("stage", TRANSACTION)
 def test_a_connection_lost_in_a_transaction_is_the_accounts(stage: Stage) -> None:
     assert blame(deferred(None, stage)) is Blame.ACCOUNT
     assert blame(in_doubt()) is Blame.ACCOUNT

@@ -52,6 +52,14 @@ def blames() -> str:
             TRANSACTION, [f"{code} 5.7.0 x" for code in LOGIN_CODES]
         ),
         "... without a reply: lost, or too slow": [deferred(None, stage) for stage in TRANSACTION],
+        "... with words that [ask for a rest](outcomes.md#rules-and-hints)": [
+            Deferred(stage=stage, reply=make_reply("450 4.2.1 x"), rest_s=9) for stage in TRANSACTION
+        ],
+        "... that a [rule](outcomes.md#rules-and-hints) takes for `quota` or `ignore`": [
+            Deferred(stage=stage, reply=make_reply("550 5.7.1 x"), rest_s=rest_s, neutral=True)
+            for stage in Stage
+            for rest_s in (0, 9)
+        ],
         "`in_doubt`": [in_doubt()],
     }
     rows = []

@@ -13,6 +13,7 @@ import pytest
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Rejected, Reply, Stage
 from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings
+from smtp_router.core.blame import Blame, blame
 from smtp_router.core.decision import (
     OUR_FAULT,
     SERVICE_CLOSING,
@@ -91,13 +92,19 @@ def classes() -> str:
         transient = [judge(Deferred(stage=at, reply=_reply(450)), [rule]) for at in transaction]
         permanent = [judge(Rejected(stage=at, reply=_reply(550)), [rule]) for at in transaction]
         rests = {_rest(one) for one in (*session, *transient, *permanent)}
-        held = {"no" if one.neutral else "yes" for one in transient if isinstance(one, Deferred)}
+        closing = [
+            judge(Deferred(stage=at, reply=_reply(SERVICE_CLOSING)), [rule]) for at in transaction
+        ]
+        held = {blame(one) is Blame.ACCOUNT for one in transient}
+        held_anyway = {blame(one) is Blame.ACCOUNT for one in closing}
         rows.append(
             (
                 f"`{reply_class}`",
                 *(_only({_meaning(one) for one in ones}) for ones in (session, transient, permanent)),
                 _only(rests),
-                _only(held or {"no"}),
+                _only(
+                    {"yes" if one else "no" for one in held} if held == held_anyway else {"by the code"}
+                ),
             )
         )
     head = (

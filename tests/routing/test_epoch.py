@@ -122,6 +122,15 @@ def test_those_that_rest_are_offered_only_if_all_do_least_recently_failed_first(
     assert names(route.offer([], now=8)) == ["a", "b", "c"]
 
 
+def test_when_all_rest_one_that_asked_for_it_counts_as_failed_then(folder: Path) -> None:
+    route = built(folder, config_text()).routes[USER]
+    route.targets["a"].rest.ask(3600, now=2.0)
+    rest(route.targets["b"].gauge, now=1.0)
+    assert names(route.offer([], now=2)) == ["b", "a"]
+    rest(route.targets["b"].gauge, now=3.0)
+    assert names(route.offer([], now=3)) == ["a", "b"]
+
+
 def test_a_relative_path_starts_from_the_configurations_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

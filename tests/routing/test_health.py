@@ -147,8 +147,8 @@ def test_it_does_not_show_that_the_account_is_well(account: Account) -> None:
 def test_a_delivery_brings_both_back(account: Account) -> None:
     account.after(*[unreachable()] * 3, *[in_doubt()] * 3)
     assert account.after(delivered(), now=10.0) == [
-        Change(Blame.SERVER, None),
         Change(Blame.ACCOUNT, None),
+        Change(Blame.SERVER, None),
     ]
     assert account.health(10.0).state is HALF_OPEN
 

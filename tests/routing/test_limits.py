@@ -75,7 +75,7 @@ def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> Non
 def test_whoever_waits_is_woken_when_one_is_done() -> None:
     meter, _ = metered()
     place, event = meter.take((), 0.0), asyncio.Event()
-    meter.waiting.add(event)
+    meter.waiting.append(event)
     place.leave(sent=True)
     assert event.is_set()
 

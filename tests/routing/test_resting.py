@@ -3,12 +3,13 @@
 import asyncio
 import itertools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smtp_router import HealthState, Outcome
+from smtp_router import Deferred, Health, HealthState, Outcome, Stage
 from smtp_router.core.breaker import Rules
 from tests.routing.bench import Bench, records
 from tests.support import (
@@ -18,6 +19,7 @@ from tests.support import (
     config_text,
     deferred,
     delivered,
+    make_reply,
     rejected,
     unreachable,
     user_config,
@@ -25,6 +27,7 @@ from tests.support import (
 
 THREE = {name: f"{name}.example:25" for name in "abc"}
 RULES = Rules()
+QUOTA = make_reply("452 4.7.1 Account has used up its quota")
 
 NOTING = """\
 from smtp_router import hookimpl
@@ -229,6 +232,125 @@ async def test_a_client_that_goes_away_says_nothing_about_a_downstream(tmp_path:
     health = bench.health("a")
     assert (health.state, health.failed, health.in_flight) == (HealthState.CLOSED, 0, 0)
     assert len(bench.sender.names) == 10
+
+
+# A rest that a reply has asked for.
+
+
+def asking(seconds: float, *, neutral: bool = True) -> Outcome:
+    """What becomes of a message when a rule, or the reply itself, lets the downstream rest."""
+    return Deferred(stage=Stage.FINAL, reply=QUOTA, rest_s=seconds, neutral=neutral)
+
+
+def two_users() -> str:
+    """Both with the same two downstreams, and the same login there."""
+    return config_text(*(user_config(email=email) for email in (USER, "other")))
+
+
+async def test_who_asks_for_a_rest_gets_it_at_once_and_for_so_long(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, script={"a": [asking(3600), delivered()]})
+    for _ in range(3):
+        assert (await bench.route()).code == 250
+    bench.clock.advance(3599)
+    await bench.route()
+    assert bench.health("a").state is HealthState.OPEN
+    bench.clock.advance(1)
+    await bench.route()
+    assert "".join(bench.sender.names) == "ab" + "bbb" + "a"
+    assert bench.health("a") == replace(Health(), delivered=1)
+
+
+async def test_it_is_for_one_users_mail(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, script={"a": [asking(3600), delivered()]})
+    bench.write("config.yaml", two_users())
+    await bench.epochs.reload()
+    await bench.route()
+    await bench.route(user="other")
+    await bench.route()
+    assert "".join(bench.sender.names) == "ab" + "a" + "b"
+
+
+async def test_a_reload_does_not_end_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, script={"a": asking(3600)})
+    await bench.route()
+    bench.write("config.yaml", config_text(settings={"deadline_s": 9}))
+    await bench.epochs.reload()
+    bench.sender.sent.clear()
+    await bench.route()
+    assert bench.sender.names == ["b"]
+
+
+async def test_if_all_rest_who_asked_for_it_is_tried_all_the_same_and_a_delivery_ends_it(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(
+        tmp_path,
+        script={"a": [asking(3600), delivered()]},
+        downstreams={"a": "a.example:25"},
+    )
+    assert [(await bench.route()).code for _ in range(3)] == [452, 250, 250]
+    assert bench.health("a").state is HealthState.CLOSED
+
+
+async def test_one_that_was_sent_before_does_not_end_it(tmp_path: Path) -> None:
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def late(_: Sent) -> Outcome:
+        await gate
+        return delivered()
+
+    bench = Bench(tmp_path, script={"a": [late, asking(3600)]})
+    early = asyncio.create_task(bench.route())
+    await asyncio.sleep(0)
+    bench.clock.advance(1)
+    await bench.route()
+    gate.set_result(None)
+    assert (await early).code == 250
+    await bench.route()
+    assert "".join(bench.sender.names) == "a" + "ab" + "b"
+
+
+async def test_a_shorter_rest_does_not_shorten_a_longer_one(tmp_path: Path) -> None:
+    bench = Bench(
+        tmp_path,
+        script={"a": [asking(3600), asking(10), delivered()], "b": unreachable()},
+    )
+    for _ in range(2):
+        await bench.route()
+    bench.clock.advance(60)
+    assert bench.health("a").state is HealthState.OPEN
+
+
+async def test_a_rest_that_counts_against_health_does_both(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, script={"a": asking(1, neutral=False)})
+    for _ in range(RULES.failures):
+        await bench.route()
+        bench.clock.advance(1)
+    assert bench.health("a").failed == RULES.failures
+    assert not bench.user.targets["a"].rest.until > bench.clock.now()
+    bench.clock.advance(60)
+    assert (await bench.route()).code == 250
+
+
+async def test_a_rest_that_was_asked_for_is_logged_once_and_so_is_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    script: dict[str, Any] = {"a": [asking(60), asking(60), delivered()], "b": unreachable()}
+    bench = Bench(tmp_path, script=script)
+    for _ in range(2):
+        await bench.route()
+    (rests,) = records(caplog, "downstream rests")
+    assert (rests["whose"], rests["seconds"], rests["until"]) == (
+        "user",
+        60.0,
+        "2026-02-03T04:06:06+00:00",
+    )
+    bench.clock.advance(60)
+    for _ in range(2):
+        await bench.route()
+    (back,) = records(caplog, "downstream is back")
+    assert (back["downstream"], back["whose"]) == ("a", "user")
 
 
 # The log.

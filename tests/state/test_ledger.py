@@ -1,5 +1,6 @@
 """Counts that several processes share, and that outlive them all."""
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from smtp_router.state.file import StateFile
 from smtp_router.state.ledger import MOST, PERIODS_KEPT, Ledger, Period, grant_of
-from smtp_router.state.tally import Tally
+from smtp_router.state.tally import Tally, clear_away
 from tests.running import environment
 
 TODAY = "2026-08-01"
@@ -272,6 +273,22 @@ async def test_counts_are_kept_for_as_long_as_a_clock_may_be_wrong(
     ledgers().open()
     assert [await counted(ledger, label=label) for label in labels] == [0] * 5 + [1] * PERIODS_KEPT
     assert await counted(ledger, label="2000-01") == 1
+
+
+def test_a_tally_that_is_cleared_away_before_it_is_locked_is_made_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, races = fcntl.flock, iter([True])
+
+    def lose_the_race(file: int, how: int) -> None:
+        if next(races, False):
+            clear_away(tmp_path / "state.db", set())  # as another process that starts just now
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lose_the_race)
+    tally = Tally(tmp_path / "state.db")
+    assert tallies(tmp_path) == [f"state.db-tally-{tally.process}"]
+    tally.close(keep=False)
 
 
 def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
