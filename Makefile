@@ -66,7 +66,7 @@ fuzz: $(DEV_READY) ## look for what breaks a parser or a session; longer: make f
 
 # Seconds for each of these.
 FUZZ_S = 60
-FUZZ = session commands parameters addresses logins replies headers
+FUZZ = session commands parameters addresses logins replies wire_replies headers
 
 .PHONY: lock
 lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade

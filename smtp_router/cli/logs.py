@@ -43,8 +43,9 @@ def configure(form: str, level: str) -> "FastJournal":
     logging.root.setLevel(level.upper())
     # Who waits for "listening on …" gets it at any level.
     logging.getLogger("smtp_router.service").setLevel(min(logging.root.level, logging.INFO))
-    # aiosmtpd logs commands as they come, and so what clients say during AUTH.
-    logging.getLogger("mail").setLevel(logging.WARNING)
+    # aiosmtpd logs commands as they come, and so what clients say during AUTH, and warns of each login
+    # that is given up, however many a stranger begins. What is worth a line has one of ours.
+    logging.getLogger("mail").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     return FastJournal(lines, as_line, logging.root.level)
 

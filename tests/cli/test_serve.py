@@ -56,6 +56,14 @@ def test_an_address_that_is_not_here_ends_with_2(addr: str, tmp_path: Path) -> N
 # The log
 
 
+def test_logins_that_strangers_give_up_do_not_fill_the_log(tmp_path: Path) -> None:
+    with Serve(one_user({"addr": "b.example:25"}), tmp_path) as router, router.connect() as client:
+        assert client.command(b"EHLO client.example").code == 250
+        client.send(50 * b"AUTH PLAIN\r\n*\r\n")
+        assert [client.reply().code for _ in range(100)] == 50 * [334, 501]
+    assert len(router.log.entries) < 10
+
+
 def test_a_json_log_has_one_entry_per_attempt_and_one_per_message(tmp_path: Path) -> None:
     with (
         Witness({"rcpt": b"450 4.2.1 busy"}) as a,

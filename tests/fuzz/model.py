@@ -124,7 +124,8 @@ class Model:
             return 552
         if self.limits.strict and re.search(rb"\0|(?<!\r)\n|\r(?!\n)", content):
             return 550
-        if content.split(b"\r\n\r\n")[0].count(b"Received:") >= MAX_RECEIVED:
+        header = re.split(rb"\n\r?\n", b"\n" + content)[0]
+        if header.count(b"\nReceived:") >= MAX_RECEIVED:
             return 554
         self.routed.append(mail)
         return self.answers.get(mail.sender, 250)

@@ -24,12 +24,17 @@ from smtp_router.smtp.commands import (
     parse_rcpt,
 )
 from smtp_router.smtp.login import FAILURE, UNDECODABLE, log_in
+from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, MAX_LINES, NO_REPLY, ReplyReader
 from smtp_router.smtp.verdict import LOGIN_CODES, name_recipient, verdict
 from tests.fuzz.checks import check, essence
 from tests.fuzz.grammar import EHLO, ENVELOPE, LOGIN, cut, singly
 from tests.fuzz.rig import PASSWORD, USER, VERIFIER, make_settings, rig
 
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_WIRE_REPLY = re.compile(
+    rb"(?:(?P<first>[2-5]\d\d)-[^\r\n]*\r\n(?:(?P=first)-[^\r\n]*\r\n)*(?=(?P=first)[ \r]))?"
+    rb"(?P<code>[2-5]\d\d)(?: [^\r\n]*)?\r\n"
+)
 _REPLY_LINE = re.compile(r"[2-5]\d\d(?: [245]\.\d{1,3}\.\d{1,3})?(?: [\x20-\x7e]+)?", re.ASCII)
 
 SITES = (
@@ -170,10 +175,33 @@ def replies(data: bytes) -> None:
                 assert code // 100 != 2
 
 
+def wire_replies(data: bytes) -> None:
+    """A downstream's octets: cut into the same replies whatever the segments, with nothing made up."""
+    step = data[0] if data else 0
+    octets = data[1:]
+    whole = ReplyReader().feed(octets)
+    for pieces in (singly(octets), cut(octets, range(step, len(octets), step or 1))):
+        reader = ReplyReader()
+        assert [reply for piece in pieces for reply in reader.feed(piece)] == whole
+    at = 0
+    for code, text in whole:
+        match = _WIRE_REPLY.match(octets, at)
+        if code == NO_REPLY:
+            assert (code, text) == whole[-1]
+            lines = match[0].split(b"\r\n") if match else []
+            assert not match or len(lines) > MAX_LINES or max(map(len, lines)) + 2 > MAX_LINE_OCTETS
+            break
+        assert match
+        assert code == int(match["code"])
+        assert text == b"\n".join(line[4:] for line in match[0].split(b"\r\n")[:-1])
+        at = match.end()
+
+
 def headers(data: bytes) -> None:
     """A header, read and written: nothing is raised, and a field stays one field."""
     found = Headers(data)
-    assert 0 <= header_end(data) <= len(data)
+    empty_line = re.search(rb"\n\r?\n", b"\n" + data)
+    assert header_end(data) == (empty_line.start() if empty_line else len(data))
     assert count_fields(data, b"Received") >= 0
     assert len(list(found)) == len(found)
     for name, _ in found:
@@ -192,7 +220,7 @@ def headers(data: bytes) -> None:
 TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
     {
         target.__name__: target
-        for target in (session, commands, parameters, addresses, logins, replies, headers)
+        for target in (session, commands, parameters, addresses, logins, replies, wire_replies, headers)
     }
 )
 

@@ -1,6 +1,7 @@
 """Whatever a client keeps sending, in whichever state: what is kept of it has a bound."""
 
 import gc
+import logging
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,11 +77,13 @@ def lab() -> Iterator[Rig]:
 
 @contextmanager
 def traced() -> Iterator[None]:
+    logging.disable(logging.WARNING)  # pytest keeps what is logged
     tracemalloc.start()
     try:
         yield
     finally:
         tracemalloc.stop()
+        logging.disable(logging.NOTSET)
 
 
 def flood(piece: bytes) -> bytes:
