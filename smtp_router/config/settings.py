@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema
 from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.model import Model
+from smtp_router.config.pool import PoolLimits
 from smtp_router.config.presets import Presets
 from smtp_router.config.provider_use import ProviderUse, fill_in
 from smtp_router.config.replies import ReplyRule
@@ -73,21 +74,6 @@ class PluginUse(Model):
     def _short_form(cls, value: object) -> object:
         """`round_robin` for `{use: round_robin}`."""
         return {"use": value} if isinstance(value, str) else value
-
-
-class PoolLimits(Model):
-    """How connections to a downstream are kept, for those who share its address and login."""
-
-    max_connections: Count = Field(
-        default=20, description="Connections at the same time; more messages wait for one of these."
-    )
-    idle_s: Seconds = Field(default=30, description="How long one is kept that nobody needs.")
-    max_messages_per_connection: Count = Field(
-        default=100, description="Messages over one connection; 1: a new one for each."
-    )
-    max_connection_age_s: Seconds = Field(
-        default=600, description="How old one may be when it is used again."
-    )
 
 
 def _addr_or_provider(schema: dict[str, Any]) -> None:

@@ -194,6 +194,8 @@ class Channel(asyncio.Protocol):
                 if left or reader.is_partial:
                     handover.out_of_step()
                     step = Next.CLOSE
+                elif step is Next.KEEP and self._result.cancelled():
+                    step = Next.QUIT  # whoever waited has not had a turn yet to say so
                 self._do(step, handover)
                 break
         if handover.is_decided:
@@ -243,12 +245,10 @@ class Channel(asyncio.Protocol):
     def _send_content(self, handover: Handover) -> None:
         """Hand over what fits into one write; of more, a block at a time, as it is taken."""
         content, self._content = self._content, ()
-        if self._result.cancelled():  # whoever waited is about to say so
+        if self._result.cancelled():  # as above
             self.close()
         elif sum(map(len, content)) <= BLOCK_OCTETS:
-            self._on_final()
-            self._transport.write(b"".join(content))
-            handover.dot_is_out = True
+            self._send_last(b"".join(content), handover)
         else:
             self._blocks: Iterator[bytes] = blocks(content)
             self._block = next(self._blocks)
@@ -264,13 +264,24 @@ class Channel(asyncio.Protocol):
         assert self._handover is not None
         block, self._block = self._block, next(self._blocks, None)
         if self._block is None:
-            self._on_final()
+            handover = self._handover
+            self._send_last(block, handover)
+            if handover is self._handover:
+                self._limit(handover)
+            return
         self._transport.write(block)
-        if self._block is None:
-            self._handover.dot_is_out = True
-            self._limit(self._handover)
-        else:  # a transport that takes more than it can send tells so a turn later
-            self._turn = self._loop.call_soon(self._send_block)
+        # a transport that takes more than it can send tells so a turn later
+        self._turn = self._loop.call_soon(self._send_block)
+
+    def _send_last(self, octets: bytes, handover: Handover) -> None:
+        try:
+            self._on_final()
+        except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
+            self._result.set_exception(error)
+            self.close()
+            return
+        self._transport.write(octets)
+        handover.dot_is_out = True
 
     def _limit(self, handover: Handover) -> None:
         """Say by when the next reply has to be there."""

@@ -22,7 +22,7 @@ from enum import Enum, auto
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
 from smtp_router.smtp.reply_reader import text_of
-from smtp_router.smtp.verdict import LOGIN_CODES, Meaning, name_recipient, unexpected, verdict
+from smtp_router.smtp.verdict import LOGIN_CODES, Judge, name_recipient, unexpected, verdict
 
 START_INPUT = 354
 CLOSING = 421
@@ -57,7 +57,7 @@ class Handover:
         "_data",
         "_is_kept",
         "_is_resetting",
-        "_means",
+        "_judge",
         "_parts",
         "_pipelining",
         "_recipients",
@@ -77,7 +77,7 @@ class Handover:
         *,
         pipelining: bool,
         kept: bool = False,
-        means: Meaning = verdict,
+        judge: Judge = verdict,
     ) -> None:
         """Be ready to begin.
 
@@ -86,14 +86,14 @@ class Handover:
             recipients: whose RCPT they are, for the outcome.
             pipelining: whether the downstream offers it.
             kept: whether the connection was used before; then it may turn out to be dead.
-            means: what a reply means.
+            judge: says what the downstream's replies mean.
         """
         self._commands = (*envelope, b"DATA")
         self._data = len(envelope)
         self._recipients = recipients
         self._pipelining = pipelining
         self._is_kept = kept
-        self._means = means
+        self._judge = judge
         self._is_resetting = False
         self._accepted = False
         self._parts = False
@@ -212,7 +212,7 @@ class Handover:
             self._parts = True
         if self.is_decided:
             return
-        outcome = self._means(stage, code, text_of(octets))
+        outcome = self._judge(stage, code, text_of(octets))
         assert outcome is not None  # only 2yz is no outcome here
         if position > 0:
             outcome = name_recipient(outcome, self._recipients[position - 1])
@@ -227,13 +227,13 @@ class Handover:
                 self._said += 1
                 return Next.CONTENT
             text = text_of(octets)
-            self.outcome = self._means(Stage.DATA, code, text) or unexpected(Stage.DATA, code, text)
+            self.outcome = self._judge(Stage.DATA, code, text) or unexpected(Stage.DATA, code, text)
             self._parts = code in LOGIN_CODES
         return self._over() if _goes_on(code) else Next.CLOSE
 
     def _on_final(self, code: int, octets: bytes) -> Next:
         text = text_of(octets)
-        outcome = self._means(Stage.FINAL, code, text)
+        outcome = self._judge(Stage.FINAL, code, text)
         if not self.dot_is_out:
             is_refusal = isinstance(outcome, Deferred | Rejected)
             self.outcome = outcome if is_refusal else unexpected(Stage.DATA, code, text)

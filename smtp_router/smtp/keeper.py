@@ -46,12 +46,12 @@ class Keeper:
         """Nothing is open yet.
 
         Args:
-            downstream: where to, and with which credentials.
+            downstream: where to, as whom, and how many at a time.
             hostname: what to say in EHLO.
             house: what is shared.
             make_room: called before a connection is opened.
         """
-        self._downstream = downstream
+        self._limits = downstream.pool
         self._hostname = hostname
         self._house = house
         self._make_room = make_room
@@ -59,10 +59,13 @@ class Keeper:
         login = f" as {downstream.user}" if downstream.user is not None else ""
         self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", downstream.pool)
 
-    async def lend(self, timeouts: Timeouts, until: float, *, fresh: bool = False) -> Channel:
+    async def lend(
+        self, downstream: Downstream, timeouts: Timeouts, until: float, *, fresh: bool = False
+    ) -> Channel:
         """A connection that is ready for mail.
 
         Args:
+            downstream: as this message's user has it; the same in all that matters to a connection.
             timeouts: per stage, in seconds.
             until: the instant that it may take at most.
             fresh: not one that was used before.
@@ -77,7 +80,7 @@ class Keeper:
             if slot is None:
                 slot = await self._turn(until, first=fresh)
             if slot.connection is None:
-                return await self._open(slot, timeouts, until)
+                return await self._open(slot, downstream, timeouts, until)
             if slot.connection in self._slots:  # or it was lost on the way here
                 return slot.connection
 
@@ -114,7 +117,7 @@ class Keeper:
             self._grant(grant)
         elif not close:
             self._house.alarm.watch(self)
-            self._house.alarm.by(now + self._downstream.pool.idle_s)
+            self._house.alarm.by(now + self._limits.idle_s)
 
     def gone(self, channel: Channel) -> None:
         """A connection cannot be used any more."""
@@ -162,12 +165,13 @@ class Keeper:
                 self._pass_on(turn.result())
             if not isinstance(error, TimeoutError):
                 raise
-            limit = self._downstream.pool.max_connections
-            reason = f"no connection became free: max_connections is {limit}"
+            reason = f"no connection became free: max_connections is {self._limits.max_connections}"
             raise AttemptEnded(Deferred(stage=Stage.CONNECT, reason=reason)) from error
 
-    async def _open(self, slot: Slot[Channel], timeouts: Timeouts, until: float) -> Channel:
-        opening = Opening(self._downstream, timeouts, self._hostname, until)
+    async def _open(
+        self, slot: Slot[Channel], downstream: Downstream, timeouts: Timeouts, until: float
+    ) -> Channel:
+        opening = Opening(downstream, timeouts, self._hostname, until)
         try:
             self._make_room()
             await opening.open(self._house.contexts)

@@ -22,7 +22,7 @@ from smtp_router.smtp.handover import CLOSING, OUT_OF_STEP
 from smtp_router.smtp.lockstep import Lockstep
 from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.tls import ClientContexts, remember_session
-from smtp_router.smtp.verdict import AttemptEnded, means, unexpected
+from smtp_router.smtp.verdict import AttemptEnded, judge_by, unexpected
 
 AUTH_MECHANISMS = ("plain", "login")
 """In order of preference; one is tried, never a second: three failures lock accounts."""
@@ -66,7 +66,7 @@ class Opening:
         self._downstream = downstream
         self._timeouts = timeouts
         self._until = until
-        self._means = means(downstream.rules)
+        self._judge = judge_by(downstream.rules)
         self._client = _Client(
             hostname=downstream.addr.host, local_hostname=hostname, timeout=None, start_tls=False
         )
@@ -131,7 +131,7 @@ class Opening:
                 raise aiosmtplib.SMTPServerDisconnected(OUT_OF_STEP)
         except aiosmtplib.SMTPResponseException as error:
             text = self._without_password(str(error.message))
-            outcome = self._means(stage, error.code, text) or unexpected(stage, error.code, text)
+            outcome = self._judge(stage, error.code, text) or unexpected(stage, error.code, text)
             self._failed = outcome.reply is None or error.code == CLOSING
             raise AttemptEnded(outcome) from error
         except TimeoutError as error:

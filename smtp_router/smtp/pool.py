@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from smtp_router.config.settings import PoolLimits
+from smtp_router.config.pool import PoolLimits
 
 Connection = TypeVar("Connection")
 Waiter = TypeVar("Waiter")

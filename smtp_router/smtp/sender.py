@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome
-from smtp_router.core.replies import Rule
 from smtp_router.routing.shield import carry_on
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel, Result
@@ -15,12 +14,13 @@ from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import received_field
-from smtp_router.smtp.verdict import AttemptEnded, means
+from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
 
 MAX_CONNECTIONS = 1000
 
-_KEYS = sorted(Downstream.model_fields.keys() - {"name", "options", "provider", "limits", "replies"})
-"""What of a downstream's settings makes a difference to a connection: all but these."""
+_NO_MATTER = frozenset({"name", "options", "provider", "limits", "replies"})
+_KEYS = sorted(Downstream.model_fields.keys() - _NO_MATTER)
+"""What of a downstream's settings makes a difference to a connection: all but a few."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -64,13 +64,14 @@ class SmtpSender:
         stuffed = on_the_wire(message)
         content = (received, *stuffed.pieces, b".\r\n")
         size = len(received) + stuffed.size
+        judge = judge_by(downstream.rules)
         fresh = False
         try:
             while True:
-                channel = await keeper.lend(settings.timeouts, until, fresh=fresh)
+                channel = await keeper.lend(downstream, settings.timeouts, until, fresh=fresh)
                 try:
                     handover = _handover(
-                        channel.peer, message, size, downstream.rules, kept=keeper.is_used(channel)
+                        channel.peer, message, size, judge=judge, kept=keeper.is_used(channel)
                     )
                 except BaseException:
                     keeper.ready(channel)
@@ -151,9 +152,7 @@ def _keys(settings: Settings) -> frozenset[Hashable]:
     )
 
 
-def _handover(
-    peer: Peer, message: Message, size: int, rules: tuple[Rule, ...], *, kept: bool
-) -> Handover:
+def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bool) -> Handover:
     """The commands for a message.
 
     Raises:
@@ -172,7 +171,7 @@ def _handover(
         message.rcpt_tos,
         pipelining="pipelining" in peer.extensions,
         kept=kept,
-        means=means(rules),
+        judge=judge,
     )
 
 

@@ -31,8 +31,8 @@ LOGIN_CODES = frozenset({530, 534, 535, 538})
 """About the router's login or encryption, whenever they come (RFC 4954 6, RFC 3207 4)."""
 
 
-Meaning = Callable[[Stage, int, str], Outcome | None]
-"""What a downstream's reply means: `verdict`, by that downstream's rules."""
+Judge = Callable[[Stage, int, str], Outcome | None]
+"""What a reply of one downstream means: its stage, code and text; see `verdict`."""
 
 
 class AttemptEnded(Exception):  # noqa: N818 - how an attempt's end travels up inside this room
@@ -74,8 +74,8 @@ def verdict(
     return judge(refusal, rules, now)
 
 
-def means(rules: Iterable[Rule]) -> Meaning:
-    """`verdict` by these rules, as of the present."""
+def judge_by(rules: Iterable[Rule]) -> Judge:
+    """The judge of a downstream with these rules."""
     return lambda stage, code, text: verdict(stage, code, text, rules, datetime.now(UTC))
 
 

@@ -16,6 +16,7 @@ from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
 from smtp_router.config.patterns import MAX_CHARS, MAX_REPEATS, Pattern
+from smtp_router.config.pool import PoolLimits
 from smtp_router.config.provider_use import ProviderUse
 from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
@@ -23,7 +24,6 @@ from smtp_router.config.settings import (
     Downstream,
     Listener,
     PluginUse,
-    PoolLimits,
     Settings,
     Timeouts,
     User,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smtp_router import Message
 from smtp_router.cli import main as program
-from smtp_router.config.settings import PoolLimits
+from smtp_router.config.pool import PoolLimits
 from tests.docs.asking import MESSAGES, ask, go_through, load
 from tests.docs.pages import ROOT
 from tests.docs.test_configuration import MODELS

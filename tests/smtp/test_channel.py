@@ -5,8 +5,8 @@ import itertools
 import socket
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -50,15 +50,23 @@ class Line:
         self.channels: set[Channel] = set()
         self.channel = Channel(Peer(), self.owner, Alarm(self.loop), self.channels, self.loop)
 
-    def begin(self, *, seconds: float = 5, deadline_s: float = 5) -> Result:
+    def begin(
+        self,
+        *,
+        seconds: float = 5,
+        deadline_s: float = 5,
+        on_final: Callable[[], None] = lambda: None,
+        content: Sequence[bytes] = (b"hello\r\n", b".\r\n"),
+    ) -> Result:
         handover = Handover([b"MAIL", b"RCPT"], ["a@b.example"], pipelining=True)
         now = self.loop.time()
         return self.channel.begin(
             handover,
-            (b"hello\r\n", b".\r\n"),
+            content,
             Timeouts(),
             until=now + seconds,
             deadline=now + deadline_s,
+            on_final=on_final,
         )
 
     async def hears(self, octets: bytes) -> None:
@@ -103,6 +111,46 @@ async def test_everything_goes_out_in_two_writes_and_comes_back_in_two() -> None
         await made.say(b"250 2.0.0 taken\r\n")
         assert isinstance(await result, Delivered)
         assert made.owner.heard == ["ready"]
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_that_the_dot_goes_out_is_told_once_and_right_before(size: int) -> None:
+    content = (size * b"x", b"\r\n.\r\n")
+    async with line() as made:
+        sent: list[bytes] = []
+        calls = 0
+
+        def on_final() -> None:
+            nonlocal calls
+            calls += 1
+            with suppress(BlockingIOError):
+                while True:
+                    sent.append(made.peer.recv(1_000_000))
+
+        result = made.begin(content=content, on_final=on_final)
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES))
+        await turns(100)
+        assert calls == 1
+        before = b"".join(sent)
+        assert not before.endswith(b".\r\n")
+        await made.hears(b"".join(content)[len(before) :])
+        await made.say(b"250 2.0.0 taken\r\n")
+        assert isinstance(await result, Delivered)
+
+
+async def test_if_nobody_can_be_told_the_dot_does_not_go_out() -> None:
+    def on_final() -> None:
+        raise OSError("disk full")
+
+    async with line() as made:
+        result = made.begin(on_final=on_final)
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES))
+        with pytest.raises(OSError, match="disk full"):
+            await result
+        assert await made.loop.sock_recv(made.peer, 100) == b""
+        assert made.owner.heard == ["gone"]
 
 
 async def told(segments: Iterable[bytes]) -> tuple[Outcome | None, list[str]]:

@@ -1,13 +1,14 @@
 """Who keeps connections, where the order of things cannot be had from outside."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
-from smtp_router.config.settings import Timeouts
+from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.sender import SmtpSender
 from tests.smtp.sending import Sending
@@ -15,24 +16,36 @@ from tests.witness import Witness
 
 UNTIL = 1e9
 
+Lend = Callable[[], Coroutine[None, None, Channel]]
+
 
 @pytest.fixture
-async def keeper(w: Witness) -> AsyncIterator[Keeper]:
+def downstream(w: Witness) -> Downstream:
     """One with room for a single connection."""
-    settings = Sending(SmtpSender(), Path("ca.pem")).settings(
-        w, {"tls_ca": None, "pool": {"max_connections": 1}}
-    )
+    more = {"tls_ca": None, "pool": {"max_connections": 1}}
+    return Sending(SmtpSender(), Path("ca.pem")).settings(w, more).users[0].downstreams[0]
+
+
+@pytest.fixture
+async def lend(keeper: Keeper, downstream: Downstream) -> Lend:
+    return lambda: keeper.lend(downstream, Timeouts(), UNTIL)
+
+
+@pytest.fixture
+async def keeper(downstream: Downstream) -> AsyncIterator[Keeper]:
     loop = asyncio.get_running_loop()
     house = House(loop=loop, alarm=Alarm(loop))
-    yield Keeper(settings.users[0].downstreams[0], "router.example", house, lambda: None)
+    yield Keeper(downstream, "router.example", house, lambda: None)
     for channel in tuple(house.channels):
         channel.close()
         await channel.closed()
 
 
-async def test_a_connection_lost_on_the_way_to_who_waited_for_it_is_not_lent(keeper: Keeper) -> None:
-    first = await keeper.lend(Timeouts(), UNTIL)
-    waiting = asyncio.create_task(keeper.lend(Timeouts(), UNTIL))
+async def test_a_connection_lost_on_the_way_to_who_waited_for_it_is_not_lent(
+    keeper: Keeper, lend: Lend
+) -> None:
+    first = await lend()
+    waiting = asyncio.create_task(lend())
     await asyncio.sleep(0)
     keeper.ready(first)
     first.close()
@@ -41,21 +54,21 @@ async def test_a_connection_lost_on_the_way_to_who_waited_for_it_is_not_lent(kee
     assert not keeper.is_used(second)
 
 
-async def test_nor_is_it_passed_on_by_one_who_leaves(keeper: Keeper) -> None:
-    first = await keeper.lend(Timeouts(), UNTIL)
-    waiting = asyncio.create_task(keeper.lend(Timeouts(), UNTIL))
+async def test_nor_is_it_passed_on_by_one_who_leaves(keeper: Keeper, lend: Lend) -> None:
+    first = await lend()
+    waiting = asyncio.create_task(lend())
     await asyncio.sleep(0)
     keeper.ready(first)
     first.close()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert await keeper.lend(Timeouts(), UNTIL) is not first
+    assert await lend() is not first
 
 
-async def test_a_turn_comes_to_the_next_if_its_owner_has_just_left(keeper: Keeper) -> None:
-    first = await keeper.lend(Timeouts(), UNTIL)
-    waiting = [asyncio.create_task(keeper.lend(Timeouts(), UNTIL)) for _ in range(2)]
+async def test_a_turn_comes_to_the_next_if_its_owner_has_just_left(keeper: Keeper, lend: Lend) -> None:
+    first = await lend()
+    waiting = [asyncio.create_task(lend()) for _ in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     keeper.ready(first)

@@ -327,8 +327,6 @@ async def test_cancelled_behind_the_dot_it_is_left_in_order_when_the_outcome_is_
         sent = asyncio.create_task(send())
         await gate.waits()
         sent.cancel()
-        for _ in range(3):  # it is told, before the outcome is known
-            await asyncio.sleep(0)
         gate.open()
         await asyncio.wait({sent})
         assert isinstance(outcomes[0], Delivered)
@@ -498,6 +496,14 @@ async def test_what_differs_in_nothing_that_matters_shares_connections(sending: 
     with Witness(auth=LOGIN) as witness:
         for name in "ab":
             await sending.to(witness, more={"name": name, "options": {"weight": name}})
+        assert witness.connections == 1
+
+
+async def test_a_shared_connection_judges_each_message_by_its_own_rules(sending: Sending) -> None:
+    strict = {"replies": [{"match": "^450", "class": "rejected"}], "limits": {"per_hour": 5}}
+    with Witness({"mail": b"450 4.3.0 not now"}) as witness:
+        for more, kind in (({}, Deferred), (strict, Rejected), ({}, Deferred)):
+            assert isinstance(await sending.to(witness, more=more), kind)
         assert witness.connections == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from smtp_router.config.settings import PoolLimits
+from smtp_router.config.pool import PoolLimits
 from smtp_router.smtp.pool import Pool, Slot
 
 
