@@ -47,7 +47,7 @@ floors: $(DEV_READY) ## an import only points down the floors
 
 .PHONY: unit
 unit: $(DEV_READY) ## the tests, with coverage; for some of them: .venv/bin/pytest -k WORDS
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses auto --dist loadfile
 
 .PHONY: wheels
 wheels: $(DEV_READY) ## build each distribution, install it in an empty environment, use it there

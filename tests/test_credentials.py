@@ -26,7 +26,7 @@ def verifier(iterations: object = 4096, salt: str = SALT, stored: str = KEY, ser
 @pytest.mark.parametrize(
     ("stored", "kind"),
     [
-        *((stored, kind) for kind, stored in STORED.items()),
+        *(pytest.param(stored, kind, id=f"made for {kind}") for kind, stored in STORED.items()),
         ("", Kind.PLAIN),
         ("$", Kind.PLAIN),
         ("$ecret", Kind.PLAIN),
@@ -53,7 +53,7 @@ def test_a_stored_form_is_known_by_how_it_begins(stored: str, kind: Kind) -> Non
         "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$hi",  # a hash too short
         "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhb!Q$aGFzaGhhc2g",
         "$argon2x$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g",
-        STORED[Kind.ARGON2] + "\n",
+        pytest.param(STORED[Kind.ARGON2] + "\n", id="one with an end of line"),
         "SCRAM-SHA-256$",
         verifier("many"),
         verifier(4095),  # RFC 7677 4

@@ -189,7 +189,7 @@ def test_systemd_passes_sockets_by_name_or_the_first() -> None:
         {"LISTEN_PID": str(os.getpid())},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"},
     ],
-    ids=str,
+    ids=["nothing", "no process", "another", "no count", "none"],
 )
 def test_what_is_meant_for_somebody_else_is_not_taken(environ: dict[str, str]) -> None:
     with pytest.raises(OSError, match=r"systemd passes no socket$"):
