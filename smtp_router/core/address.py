@@ -26,7 +26,8 @@ _PATH = re.compile(
 _POSTMASTER = re.compile(rb"<(?P<local>postmaster)>", re.IGNORECASE)
 _SOURCE_ROUTE = re.compile(rb"<@[^:>]*:")
 _EHLO_NAME = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?|" + _LITERAL)
-_LONG_LABEL = re.compile(rb"[^@.>]{64}")  # RFC 1035 2.3.4
+_MAX_LABEL_OCTETS = 63  # RFC 1035 2.3.4
+_LONG_LABEL = re.compile(rb"[^@.>]{%d}" % (_MAX_LABEL_OCTETS + 1))
 _LOOPBACK = re.compile(r"127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
@@ -86,7 +87,7 @@ def check_path(path: bytes) -> str:
         match = _PATH.fullmatch(path)
         assert match is not None
         _check_literal(match["domain"][1:-1])
-    elif _LONG_LABEL.search(path, path.rfind(b"@")):
+    elif len(path) > _MAX_LABEL_OCTETS and _LONG_LABEL.search(path, path.rfind(b"@")):
         text = "domain too long"
         raise AddressError(text)
     try:

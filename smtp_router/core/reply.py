@@ -68,7 +68,8 @@ class Reply:
 
     def __str__(self) -> str:
         """The reply as one line, without CRLF."""
-        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+        enhanced = f" {self.enhanced}" if self.enhanced else ""
+        return f"{self.code}{enhanced} {self.text}" if self.text else f"{self.code}{enhanced}"
 
     @classmethod
     def parse(cls, code: int, text: str) -> "Reply":

@@ -123,7 +123,7 @@ class Logins:
 
     def _digest(self, *parts: str) -> bytes:
         """Of fixed length, so that comparing says nothing about the parts' lengths."""
-        text = "".join(f"{len(part)}:{part}" for part in parts)
+        text = "".join([f"{len(part)}:{part}" for part in parts])
         return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")
 
 

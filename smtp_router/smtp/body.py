@@ -21,6 +21,7 @@ class Body:
     __slots__ = (
         "_before",
         "_dot",
+        "_dots",
         "_is_full",
         "_line_ends",
         "_max",
@@ -43,6 +44,7 @@ class Body:
         self._size = 0
         self._before = b"\r\n"  # content starts at the start of a line
         self._dot = b""
+        self._dots = False
         self._line_ends = LineEnds()
         self.octets = 0
         """How many have come over the wire."""
@@ -51,9 +53,15 @@ class Body:
         self.had_no_room = False
         """Whether it was dropped because the router was full."""
 
-    def add(self, octets: bytes) -> None:
-        """Take the next octets of content."""
+    def add(self, octets: bytes, *, dots: bool = True) -> None:
+        """Take the next octets of content.
+
+        Args:
+            octets: as they came.
+            dots: whether there may be a dot at the start of a line, in what has come so far.
+        """
         self.octets += len(octets)
+        self._dots = self._dots or dots
         if len(octets) >= LARGE_OCTETS:
             self._flush()
             self._take(octets)
@@ -115,6 +123,10 @@ class Body:
 
     def _from_wire(self, piece: bytes) -> bytes:
         """Count the dots that do not count, and see that there are two of each."""
+        if not self._dots:
+            self._before = piece[-2:] if len(piece) > 1 else (self._before + piece)[-2:]
+            self._size += len(piece)
+            return piece
         before, piece = self._before, self._dot + piece
         self._dot = b"." if piece.endswith(b".") and (before + piece).endswith(b"\r\n.") else b""
         if self._dot:  # what follows it decides

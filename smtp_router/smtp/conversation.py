@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
+from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name, is_loopback
 from smtp_router.core.message import TLS, Session
 from smtp_router.core.reply import Reply
@@ -60,6 +61,7 @@ class Conversation:
     __slots__ = (
         "_chunk",
         "_failed_logins",
+        "_may_log_in",
         "_offer_starttls",
         "_peer",
         "_require_tls",
@@ -97,6 +99,7 @@ class Conversation:
         self._peer = peer
         self._offer_starttls = offer_starttls
         self._require_tls = require_tls
+        self._may_log_in = False  # as the last EHLO has said
         self.tls = tls
         """How the connection is encrypted; `None` in clear text."""
         self.ehlo = ""
@@ -136,8 +139,10 @@ class Conversation:
     @property
     def held_octets(self) -> int:
         """How much content is in memory."""
-        body = self._transaction.body if self._transaction else None
-        return body.held_octets if body else 0
+        transaction = self._transaction
+        if transaction is None or transaction.body is None:
+            return 0
+        return transaction.body.held_octets
 
     def on(self, event: Event) -> Step:
         """What to do about an event."""
@@ -201,20 +206,20 @@ class Conversation:
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
         settings = self._site.settings
-        limits = f"MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}"
+        self._may_log_in = self._is_safe_to_log_in(settings)
+        tls = auth = ""
+        if self.tls is not None:
+            tls = "250-REQUIRETLS\r\n"
+        elif self._offer_starttls:
+            tls = "250-STARTTLS\r\n"
+        if self._may_log_in:
+            auth = f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
         lines = (
             f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
             "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"
-            f"250-LIMITS {limits}\r\n"
+            f"{tls}{auth}"
+            f"250 LIMITS MAILMAX={settings.max_transactions} RCPTMAX={settings.max_recipients}\r\n"
         )
-        if self.tls is not None:
-            lines += "250-REQUIRETLS\r\n"
-        elif self._offer_starttls:
-            lines += "250-STARTTLS\r\n"
-        if self._may_log_in():
-            lines += f"250-AUTH {' '.join(self._site.mechanisms)}\r\n"
-        others, _, last = lines.rpartition("250-")
-        lines = f"{others}250 {last}"
         return Answer(lines.encode("ascii"))
 
     def _helo(self, argument: bytes) -> Answer:
@@ -229,11 +234,11 @@ class Conversation:
         self.esmtp = esmtp
         self._session = None
 
-    def _may_log_in(self) -> bool:
+    def _is_safe_to_log_in(self, settings: Settings) -> bool:
         """In clear text only from this machine, unless the configuration says otherwise."""
         if self.tls is None and self._require_tls:
             return False
-        if self.tls is not None or self._site.settings.allow_plaintext_auth:
+        if self.tls is not None or settings.allow_plaintext_auth:
             return True
         address = self._peer[0]
         return not address or is_loopback(address)  # no address: a Unix socket
@@ -252,17 +257,18 @@ class Conversation:
             raise Refused(530, "5.7.0", "Say STARTTLS first")
 
     def _auth(self, argument: bytes) -> LogIn:
-        mechanism, _, initial = argument.partition(b" ")
-        name = mechanism.decode("ascii", "replace").upper()
         if not self.ehlo or not self.esmtp:
             raise Refused(503, "5.5.1", "Say EHLO first")
         self._check_tls()
         if self.authenticated:
             raise Refused(503, "5.5.1", "Already authenticated")
-        if not self._may_log_in():
+        if not self._may_log_in:
             raise Refused(538, "5.7.11", "Encryption is required for authentication")
-        if name not in self._site.mechanisms:
-            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(self._site.mechanisms)}")
+        mechanism, _, initial = argument.partition(b" ")
+        name = mechanism.decode("ascii", "replace").upper()
+        offered = self._site.mechanisms
+        if name not in offered:
+            raise Refused(504, "5.5.4", f"Mechanisms: {' '.join(offered)}")
         if b" " in initial:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
@@ -275,11 +281,13 @@ class Conversation:
             raise Refused(530, "5.7.0", "Authentication required")
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "The sender is given already")
-        max_bytes = self._site.settings.max_message_bytes
-        if self._transactions >= self._site.settings.max_transactions:
+        settings = self._site.settings
+        if self._transactions >= settings.max_transactions:
             reply = Reply(code=421, enhanced="4.7.0", text="Enough messages for one session")
             return answer(reply, close=True)
-        parsed = parse_mail(argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=max_bytes)
+        parsed = parse_mail(
+            argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=settings.max_message_bytes
+        )
         refusal = self._site.mail_refusal(self.user, parsed.address)
         if refusal is not None:
             return answer(refusal)

@@ -8,7 +8,7 @@ many at the same time gain nothing.
 
 import ipaddress
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from smtp_router.config.settings import Settings
@@ -48,8 +48,8 @@ class Guard:
         self._content_octets = 0
         self.complaints = Complaints(log, clock)
         """Log lines about strangers."""
-        self._by_address: Counter[str] = Counter()
-        self._by_user: Counter[str] = Counter()
+        self._by_address: dict[str, int] = {}
+        self._by_user: dict[str, int] = {}
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     # Connections
@@ -64,13 +64,13 @@ class Guard:
             descriptor: the connection's; the lowest that was free, so it tells how many are in use.
         """
         self._open += 1
-        self._by_address[address] += 1
+        from_there = self._by_address[address] = self._by_address.get(address, 0) + 1
         settings = self._settings()
         total = min(settings.max_connections, self._max_open)
         # Nobody gets the last tenth but those who have few: room for others.
         share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
         full = self._open > total or descriptor >= self._max_descriptor
-        if full or self._by_address[address] > share:
+        if full or from_there > share:
             return BUSY
         return None
 
@@ -81,8 +81,8 @@ class Guard:
 
     def logged_in(self, user: str, limit: int | None) -> Reply | None:
         """Count a session of a user; the reply to refuse it with, if that user has too many."""
-        self._by_user[user] += 1
-        return BUSY if limit is not None and self._by_user[user] > limit else None
+        sessions = self._by_user[user] = self._by_user.get(user, 0) + 1
+        return BUSY if limit is not None and sessions > limit else None
 
     def logged_out(self, user: str) -> None:
         """Count a session of a user off."""
@@ -145,7 +145,7 @@ def _network(address: str) -> str:
         return address
 
 
-def _count_off(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
+def _count_off(counts: dict[str, int], key: str) -> None:
+    left = counts.pop(key) - 1
+    if left:
+        counts[key] = left

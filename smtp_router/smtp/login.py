@@ -24,13 +24,17 @@ FindVerifier = Callable[[str], Awaitable[Verifier]]
 """What SCRAM needs for a login, known or not."""
 
 
+_WITHOUT_SCRAM = (PLAIN, "LOGIN")
+_WITH_SCRAM = (*_WITHOUT_SCRAM, SCRAM)
+_FOR_SCRAM = frozenset({Kind.PLAIN, Kind.SCRAM})
+
+
 def mechanisms_for(kinds: frozenset[Kind]) -> tuple[str, ...]:
     """The mechanisms that passwords stored in all of these forms can answer.
 
     A client takes the strongest one it is offered, before anybody knows whose login it is.
     """
-    scram = (SCRAM,) if kinds <= {Kind.PLAIN, Kind.SCRAM} else ()
-    return (PLAIN, "LOGIN", *scram)
+    return _WITH_SCRAM if kinds <= _FOR_SCRAM else _WITHOUT_SCRAM
 
 
 async def log_in(

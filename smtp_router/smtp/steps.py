@@ -41,7 +41,7 @@ class Receive:
     body: Body | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as above
 class LogIn:
     """Take the client through this mechanism, and tell `logged_in` how it went."""
 

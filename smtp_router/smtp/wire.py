@@ -16,6 +16,7 @@ from smtp_router.smtp.body import Body
 MAX_LINE_OCTETS = 12_288
 """The longest command line of all, with CRLF: an AUTH line (RFC 4954 4)."""
 
+_DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
 _HELD = len(_END) - 1
 
@@ -106,11 +107,11 @@ class Wire:
 
     def _line(self) -> Event | None:
         data, start = self._data, self._at
+        if start == len(data):
+            self.clear()  # nothing is left; let go of it
+            return None
         end = data.find(b"\r\n", self._scanned)
         if end < 0:
-            if start == len(data):
-                self.clear()  # nothing is left; let go of it
-                return None
             # Keep a CR at the end: its LF may be on the way.
             self._scanned = max(len(data) - 1, start)
             if len(data) - start > MAX_LINE_OCTETS:
@@ -124,19 +125,26 @@ class Wire:
         return data[start:end]
 
     def _content(self) -> Mark | None:
-        """Find the end; the last octets of each piece are held back, since they may begin it."""
+        """Find the end; the last octets of each piece are held back, since they may begin it.
+
+        Most content has no line that begins with a dot, so one search serves for those and for the end.
+        """
         assert self._body is not None
+        if self._at == len(self._data):
+            self.clear()
+            return None
         seen = self._held + self._data[self._at :]
-        end = seen.find(_END)
+        dot = seen.find(_DOT_LINE)
+        end = seen.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self._at = self._scanned = len(self._data) - (len(seen) - end - len(_END))
             self._in_content = False
-            self._body.add(seen[self._not_content : end + 2])
+            self._body.add(seen[self._not_content : end + 2], dots=dot < end)
             return Mark.CONTENT
         self.clear()
         sure = len(seen) - _HELD
         if sure > self._not_content:
-            self._body.add(seen[self._not_content : sure])
+            self._body.add(seen[self._not_content : sure], dots=dot >= 0)
             self._not_content = 0
             seen = seen[sure:]
         self._held = seen

@@ -201,8 +201,8 @@ def test_ehlo_offers_what_is_done() -> None:
         "250-ENHANCEDSTATUSCODES",
         "250-CHUNKING",
         "250-DSN",
-        f"250-LIMITS MAILMAX=1000 RCPTMAX={MAX_RECIPIENTS}",
-        "250 AUTH PLAIN LOGIN",
+        "250-AUTH PLAIN LOGIN",
+        f"250 LIMITS MAILMAX=1000 RCPTMAX={MAX_RECIPIENTS}",
     ]
 
 
