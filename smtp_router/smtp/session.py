@@ -23,8 +23,9 @@ from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Submit, answer
+from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.tls import facts, upgrade
+from smtp_router.smtp.wire import Event
 
 log = logging.getLogger(__name__)
 
@@ -214,10 +215,7 @@ class ClientSession(Link):
             event = self._wire.next_event()
             if event is None:
                 break
-            try:
-                step = self._conversation.on(event)
-            except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
-                step = self._fault(error)
+            step = self._step(event)
             if not isinstance(step, Answer):
                 self._write(b"".join(answers))
                 answers.clear()
@@ -263,6 +261,12 @@ class ClientSession(Link):
         else:
             self._begin_tls()
         return None
+
+    def _step(self, event: Event) -> Step:
+        try:
+            return self._conversation.on(event)
+        except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
+            return self._fault(error)
 
     def _start(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
         """Run what may have to wait; nothing else of the session is answered until it is done.
