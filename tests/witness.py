@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeAlias, assert_never
 
+from tests.sasl import SERVERS, Server
+
 TIMEOUT_S: Final = 30.0
 PART_S: Final = 1.0
 DRIP_S: Final = 0.05
@@ -118,6 +120,7 @@ class Witness:
         offer: tuple[str, ...] = OFFER,
         auth: tuple[str, str] | None = None,
         auth_mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN"),
+        sasl: Mapping[str, Server] = SERVERS,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         name: str = "a",
@@ -125,8 +128,8 @@ class Witness:
         """Take the settings; `start()`, or entering the context, opens the port."""
         assert tls or not implicit_tls, "implicit_tls needs tls"
         self.offer, self.tls, self.implicit_tls, self.name = offer, tls, implicit_tls, name
-        self.auth = tuple(part.encode() for part in auth) if auth else None
-        self.auth_mechanisms = auth_mechanisms
+        self.auth = (auth[0].encode(), auth[1].encode()) if auth else None
+        self.auth_mechanisms, self.sasl = auth_mechanisms, sasl
         self.port = 0
         self.deliveries: list[Delivery] = []  # answered 2yz
         self.refused: list[Delivery] = []  # answered 4yz or 5yz
@@ -362,13 +365,22 @@ class _Connection(threading.Thread):
         _require(self._witness.auth, b"502 5.5.1 no AUTH here")
         _require(self._ehlo and self._login is None and not self._mail_line, b"503 5.5.1 not now")
         try:
-            user, password = self._credentials(mechanism.upper(), initial)
+            user, right = self._proven(mechanism.upper(), initial)
         except ValueError as e:
             raise _RefusedError(b"501 5.5.2 cancelled or not understood") from e
-        right = (user, password) == self._witness.auth
         normal = b"235 2.7.0 welcome" if right else b"535 5.7.8 wrong user or password"
         if _yes(self._answer("auth", normal, line)):
             self._login = user
+
+    def _proven(self, mechanism: bytes, initial: bytes) -> tuple[bytes, bool]:
+        assert self._witness.auth
+        server = self._witness.sasl.get(mechanism.decode(errors="replace"))
+        if server is None:
+            user, password = self._credentials(mechanism, initial)
+            return user, (user, password) == self._witness.auth
+        _require(mechanism.decode() in self._witness.auth_mechanisms, b"504 5.5.4 not offered")
+        user, password = self._witness.auth
+        return server(self._response, initial, user, password)
 
     def _credentials(self, mechanism: bytes, initial: bytes) -> tuple[bytes, bytes]:
         offered = mechanism.decode(errors="replace") in self._witness.auth_mechanisms
