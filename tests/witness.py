@@ -23,7 +23,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self, TypeAlias, assert_never
+from typing import Any, Final, Literal, Self, TypeAlias, assert_never
 
 from tests.sasl import SERVERS, Server
 
@@ -137,6 +137,7 @@ class Witness:
         self.commands: list[bytes] = []
         self.connections = self.quits = 0
         self.resumed: list[bool] = []  # for each TLS handshake, whether it resumed a session
+        self.peers: list[str] = []  # for each, the name in the peer's certificate, if there is one
         self.hanging: set[_Connection] = set()
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -560,6 +561,7 @@ class _Connection(threading.Thread):
         tls.do_handshake()
         with self._witness.change():
             self._witness.resumed.append(bool(tls.session_reused))
+            self._witness.peers.append(_name_in(tls.getpeercert()))
         self._encrypted = True
 
     def _forget_session(self) -> None:
@@ -570,6 +572,11 @@ class _Connection(threading.Thread):
     def _forget_transaction(self) -> None:
         self._mail_line = self._mail_from = b""
         self._rcpts = []
+
+
+def _name_in(certificate: Mapping[str, Any] | None) -> str:
+    names = (certificate or {}).get("subjectAltName", ())
+    return names[0][1] if names else ""
 
 
 def _require(condition: object, reply: bytes) -> None:
