@@ -286,6 +286,8 @@ async def test_a_reload_keeps_a_credentials_token_and_forgets_those_that_are_gon
 
 ENDPOINTS = {
     "400 invalid_grant": error("invalid_grant"),
+    "400, and for a code what it was sent": error(REFRESH_TOKEN),
+    "200, and for a code what it was sent": error(CLIENT_SECRET, 200),
     "401 invalid_client": error("invalid_client", 401),
     "429": error("slow_down", 429),
     "503": Answer(body=b"<html>", status=503, kind="text/html"),

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,13 @@ async def test_what_is_no_token_is_none(script: str) -> None:
 
 
 async def test_much_output_costs_no_more_than_a_token() -> None:
-    assert (await python("print('t\\n' + 3_000_000 * 'x')").fetch()).text == "t"
+    tracemalloc.start()
+    try:
+        assert (await python("print('t\\n' + 5_000_000 * 'x')").fetch()).text == "t"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 async def test_a_program_that_is_not_there_is_no_token() -> None:
