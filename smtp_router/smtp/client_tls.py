@@ -43,8 +43,7 @@ class ClientContexts:
 
     def __init__(self) -> None:
         """None is made yet."""
-        self._made: dict[ClientTLS, ssl.SSLContext] = {}
-        self._certificates: dict[ClientTLS, Certificate] = {}
+        self._made: dict[ClientTLS, _Made] = {}
         self._making = asyncio.Lock()
 
     async def get(self, wanted: ClientTLS) -> ssl.SSLContext:
@@ -55,26 +54,33 @@ class ClientContexts:
         """
         async with self._making:
             if wanted not in self._made:
-                self._made[wanted] = await asyncio.to_thread(self._make, wanted)
-            return self._made[wanted]
+                self._made[wanted] = await asyncio.to_thread(_Made, wanted)
+            return self._made[wanted].context
 
     def refresh(self) -> None:
         """Take up certificates that have changed; connections that are open keep theirs."""
-        for certificate in self._certificates.values():
-            certificate.refresh()
+        for made in self._made.values():
+            if made.certificate is not None:
+                made.certificate.refresh()
 
     def retain(self, wanted: Container[ClientTLS]) -> None:
         """Forget all others."""
         for known in [known for known in self._made if known not in wanted]:
             del self._made[known]
-            self._certificates.pop(known, None)
 
-    def _make(self, wanted: ClientTLS) -> ssl.SSLContext:
+
+class _Made:
+    """A context, and the certificate in it if there is one."""
+
+    def __init__(self, wanted: ClientTLS) -> None:
+        self.certificate: Certificate | None = None
         if wanted.cert is None:
-            return _client_context(wanted)
-        certificate = _ClientCertificate(wanted.cert, wanted.key, lambda: _client_context(wanted))
-        self._certificates[wanted] = certificate
-        return certificate.context
+            self.context = _client_context(wanted)
+        else:
+            self.certificate = _ClientCertificate(
+                wanted.cert, wanted.key, lambda: _client_context(wanted)
+            )
+            self.context = self.certificate.context
 
 
 def _client_context(wanted: ClientTLS) -> ssl.SSLContext:

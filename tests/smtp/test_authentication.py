@@ -349,6 +349,16 @@ async def test_a_slow_endpoint_takes_no_more_than_the_logins_time(
     assert len(server.forms) == 1
 
 
+async def test_a_router_that_stops_waits_for_no_token(sending: Sending, server: TokenServer) -> None:
+    server.gate.clear()
+    sending.timeouts = {"auth_s": 0.05}
+    with Witness(auth=BY_TOKEN, auth_mechanisms=("XOAUTH2",)) as witness:
+        deferred_at_auth(await sending.to(witness, more={"auth": server.auth(), **NO_PASS}))
+        assert len(asyncio.all_tasks()) == 2
+        await sending.sender.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_a_token_comes_over_verified_tls(
     sending: Sending, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
