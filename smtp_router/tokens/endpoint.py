@@ -76,6 +76,8 @@ class Endpoint:
             raise TokenError(f"token endpoint: {error}") from None
         except OSError as error:
             raise TokenError(f"token endpoint: {error.strerror or type(error).__name__}") from None
+        except UnicodeError:
+            raise TokenError("token endpoint: a name with an empty or overlong label") from None
         if response.status != HTTPStatus.OK:
             raise TokenError(f"token endpoint: answered {response.status}{_code_in(response.body)}")
         answer = _read(response.body)

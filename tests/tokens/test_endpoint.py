@@ -111,6 +111,20 @@ async def test_what_is_no_answer_is_no_token(how: str) -> None:
         await Raw(*WRONG[how]).fetch()
 
 
+@pytest.mark.parametrize("host", ["a..example", f"{64 * 'a'}.example"])
+async def test_a_name_that_is_none_is_no_token(host: str) -> None:
+    grant = Grant(
+        token_url=f"https://{host}/",
+        client_id="router",
+        client_secret=None,
+        refresh_token="r",
+        scope=None,
+        lifetime_s=1,
+    )
+    with pytest.raises(TokenError, match="token endpoint: "):
+        await Endpoint(grant, tls).fetch()
+
+
 @pytest.mark.parametrize(
     ("expires_in", "lifetime_s"),
     [(60, 60), ("60", 60), (None, 300), ("soon", 300), (-1, 0), (10**40, 86_400), ([], 300)],
