@@ -25,6 +25,8 @@ import scramp  # type: ignore[import-untyped]  # it has no types
 SCRAM = "SCRAM-SHA-256"
 ITERATIONS = 4096
 """RFC 7677 4."""
+MAX_ITERATIONS = 1_000_000
+"""More than this, half a second of a core, no server gets out of us."""
 
 _SCRAM = re.compile(r"SCRAM-SHA-256\$(\d{1,7}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
 _ARGON2 = re.compile(r"\$argon2(?:id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
@@ -214,3 +216,53 @@ class ScramExchange:
             return str(self._server.get_server_final()).encode()
         except scramp.ScramException as error:
             raise ValueError(str(error)) from None
+
+
+class ScramLogin:
+    """The client's side of one SCRAM-SHA-256 login, without channel binding (RFC 5802 5, RFC 7677)."""
+
+    def __init__(self, login: str, password: str, *, nonce: str | None = None) -> None:
+        """Nothing is said yet.
+
+        Args:
+            login: the login name.
+            password: what proves it.
+            nonce: printable ASCII without commas that is used once; `None`: a random one.
+
+        Raises:
+            ValueError: characters that a login or password cannot have (RFC 4013).
+        """
+        try:
+            self._client = scramp.ScramClient([SCRAM], login, password, c_nonce=nonce)
+        except scramp.ScramException:
+            raise ValueError("a character that SCRAM does not allow") from None
+
+    def begin(self) -> bytes:
+        """The client's first message."""
+        return str(self._client.get_client_first()).encode()
+
+    def answer(self, server_first: bytes) -> bytes:
+        """The client's last message; slow.
+
+        Raises:
+            ValueError: the server's first message is malformed, is not for us, or asks for too much
+                work.
+        """
+        try:
+            self._client.set_server_first(server_first.decode())
+            if int(self._client.iterations) > MAX_ITERATIONS:
+                raise ValueError("too many iterations")
+            return str(self._client.get_client_final()).encode()
+        except scramp.ScramException:
+            raise ValueError("a malformed challenge") from None
+
+    def check(self, server_final: bytes) -> None:
+        """See that the server knows the password, too.
+
+        Raises:
+            ValueError: it does not.
+        """
+        try:
+            self._client.set_server_final(server_final.decode())
+        except scramp.ScramException:
+            raise ValueError("the server does not know the password itself") from None

@@ -27,8 +27,9 @@ from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.routing.targets import Targets
+from smtp_router.smtp.certificate import certificate_problems
 from smtp_router.smtp.guard import RESERVED_FILES, Guard
-from smtp_router.smtp.listener import Listener, certificate_problems
+from smtp_router.smtp.listener import Listener
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
 from smtp_router.state.file import StateError, StateFile
@@ -161,6 +162,7 @@ class Service:
                 await self._sender.retain(self.settings)
                 for listener in self._listeners:
                     listener.refresh()
+                self._sender.refresh()
             except Exception:
                 log.exception("looking for changed files failed")
 

@@ -23,7 +23,9 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self, TypeAlias, assert_never
+from typing import Any, Final, Literal, Self, TypeAlias, assert_never
+
+from tests.sasl import SERVERS, Server
 
 TIMEOUT_S: Final = 30.0
 PART_S: Final = 1.0
@@ -118,6 +120,7 @@ class Witness:
         offer: tuple[str, ...] = OFFER,
         auth: tuple[str, str] | None = None,
         auth_mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN"),
+        sasl: Mapping[str, Server] = SERVERS,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         name: str = "a",
@@ -125,8 +128,8 @@ class Witness:
         """Take the settings; `start()`, or entering the context, opens the port."""
         assert tls or not implicit_tls, "implicit_tls needs tls"
         self.offer, self.tls, self.implicit_tls, self.name = offer, tls, implicit_tls, name
-        self.auth = tuple(part.encode() for part in auth) if auth else None
-        self.auth_mechanisms = auth_mechanisms
+        self.auth = (auth[0].encode(), auth[1].encode()) if auth else None
+        self.auth_mechanisms, self.sasl = auth_mechanisms, sasl
         self.port = 0
         self.deliveries: list[Delivery] = []  # answered 2yz
         self.refused: list[Delivery] = []  # answered 4yz or 5yz
@@ -134,6 +137,7 @@ class Witness:
         self.commands: list[bytes] = []
         self.connections = self.quits = 0
         self.resumed: list[bool] = []  # for each TLS handshake, whether it resumed a session
+        self.peers: list[str] = []  # for each, the name in the peer's certificate, if there is one
         self.hanging: set[_Connection] = set()
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -362,13 +366,22 @@ class _Connection(threading.Thread):
         _require(self._witness.auth, b"502 5.5.1 no AUTH here")
         _require(self._ehlo and self._login is None and not self._mail_line, b"503 5.5.1 not now")
         try:
-            user, password = self._credentials(mechanism.upper(), initial)
+            user, right = self._proven(mechanism.upper(), initial)
         except ValueError as e:
             raise _RefusedError(b"501 5.5.2 cancelled or not understood") from e
-        right = (user, password) == self._witness.auth
         normal = b"235 2.7.0 welcome" if right else b"535 5.7.8 wrong user or password"
         if _yes(self._answer("auth", normal, line)):
             self._login = user
+
+    def _proven(self, mechanism: bytes, initial: bytes) -> tuple[bytes, bool]:
+        assert self._witness.auth
+        server = self._witness.sasl.get(mechanism.decode(errors="replace"))
+        if server is None:
+            user, password = self._credentials(mechanism, initial)
+            return user, (user, password) == self._witness.auth
+        _require(mechanism.decode() in self._witness.auth_mechanisms, b"504 5.5.4 not offered")
+        user, password = self._witness.auth
+        return server(self._response, initial, user, password)
 
     def _credentials(self, mechanism: bytes, initial: bytes) -> tuple[bytes, bytes]:
         offered = mechanism.decode(errors="replace") in self._witness.auth_mechanisms
@@ -548,6 +561,7 @@ class _Connection(threading.Thread):
         tls.do_handshake()
         with self._witness.change():
             self._witness.resumed.append(bool(tls.session_reused))
+            self._witness.peers.append(_name_in(tls.getpeercert()))
         self._encrypted = True
 
     def _forget_session(self) -> None:
@@ -558,6 +572,11 @@ class _Connection(threading.Thread):
     def _forget_transaction(self) -> None:
         self._mail_line = self._mail_from = b""
         self._rcpts = []
+
+
+def _name_in(certificate: Mapping[str, Any] | None) -> str:
+    names = (certificate or {}).get("subjectAltName", ())
+    return names[0][1] if names else ""
 
 
 def _require(condition: object, reply: bytes) -> None:

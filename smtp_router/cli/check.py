@@ -11,7 +11,7 @@ from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.hooks.plugin import Plugin
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch, Route, build
-from smtp_router.smtp.listener import certificate_problems
+from smtp_router.smtp.certificate import certificate_problems
 
 
 @click.command()
@@ -74,6 +74,7 @@ def _plugin(plugin: Plugin) -> str:
 def _downstream(settings: Downstream) -> str:
     tls = "implicit" if settings.implicit_tls else settings.tls
     login = f"login {settings.user}" if settings.user else "no login"
+    login += f" by {settings.auth.type}" if settings.auth else ""
     verified = "" if settings.tls_verify else ", certificate not verified"
     rules = f", {len(settings.rules)} reply rules" if settings.rules else ""
     return f"{settings.name}  ({settings.addr}, tls {tls}{verified}, {login}{rules})"

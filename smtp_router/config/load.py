@@ -200,8 +200,9 @@ def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
                 yield ("listen", index, key), node
     for index, user in _items(root, "users"):
         for position, downstream in _items(user, "downstreams"):
-            if node := _child(downstream, "tls_ca"):
-                yield ("users", index, "downstreams", position, "tls_ca"), node
+            for key in ("tls_ca", "tls_client_cert", "tls_client_key"):
+                if node := _child(downstream, key):
+                    yield ("users", index, "downstreams", position, key), node
 
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:

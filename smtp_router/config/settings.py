@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from smtp_router.config.auth import Auth
 from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.model import Model
@@ -95,6 +96,10 @@ class Downstream(Model):
     addr: Address = Field(description="HOST:PORT of the server. Not needed with a provider.")
     user: NonEmpty | None = Field(default=None, description="Login name at the server.")
     password: Secret | None = Field(default=None, alias="pass", description="Password at the server.")
+    auth: Auth | None = Field(
+        default=None,
+        description="How to log in. Default: by user and pass, with the best mechanism that is offered.",
+    )
     name: str = Field(
         default="",
         description="For logs and algorithms; unique per user. Default: addr, or the provider.",
@@ -110,6 +115,14 @@ class Downstream(Model):
     tls_verify: bool = Field(default=True, description="Whether the certificate is verified.")
     tls_ca: Path | None = Field(
         default=None, description="A file of CA certificates to trust instead of the system's."
+    )
+    tls_client_cert: Path | None = Field(
+        default=None,
+        description="The router's own certificate and its chain (PEM), for servers that ask for one; "
+        "taken up anew when it changes.",
+    )
+    tls_client_key: Path | None = Field(
+        default=None, description="Its private key (PEM). Default: in tls_client_cert."
     )
     limits: Limits = Field(default_factory=Limits, description="How much it gets.")
     replies: tuple[ReplyRule, ...] = Field(
@@ -139,16 +152,33 @@ class Downstream(Model):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """Name it, and see that user and password come together."""
+        """Name it, and see that what belongs together is there together."""
+        message = self._login_problem() or self._certificate_problem()
         if self.addr.port == 0:
             message = "addr: port 0 is no port to send to"
-            raise ValueError(message)
-        if (self.user is None) != (self.password is None):
-            message = "user and pass go together: add the one that is missing"
+        if message:
             raise ValueError(message)
         if not self.name:
             object.__setattr__(self, "name", str(self.addr))
         return self
+
+    def _login_problem(self) -> str:
+        if self.auth is not None and self.user is None:
+            return f"auth of the type {self.auth.type} needs a user: add it"
+        if self.auth is None or not self.auth.takes_token:
+            one_is_missing = (self.user is None) != (self.password is None)
+            return "user and pass go together: add the one that is missing" if one_is_missing else ""
+        if self.password is not None:
+            return f"pass is not for auth of the type {self.auth.type}: take one of the two out"
+        if self.user is not None and not self.user.isprintable():
+            return "user: has a control character, which cannot be said in such a login"
+        return ""
+
+    def _certificate_problem(self) -> str:
+        if self.tls_client_cert is None:
+            is_alone = self.tls_client_key is not None
+            return "tls_client_key without tls_client_cert: add the certificate" if is_alone else ""
+        return "tls_client_cert needs TLS, and tls is none" if self.tls == "none" else ""
 
     @property
     def rules(self) -> tuple[Rule, ...]:

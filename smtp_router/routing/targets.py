@@ -14,7 +14,7 @@ from smtp_router.routing.target import Target
 
 _OF_THE_ENTRY = frozenset({"name", "options", "limits", "provider", "replies"})
 """What an entry of the configuration says about itself, not about the server or the login there."""
-_OF_THE_LOGIN = frozenset({"user", "password"})
+_OF_THE_LOGIN = frozenset({"user", "password", "auth"})
 
 
 class Targets:

@@ -9,10 +9,11 @@ from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
+from smtp_router.smtp.client_tls import ClientContexts
 from smtp_router.smtp.opening import Opening
 from smtp_router.smtp.pool import Grant, Pool, Slot
-from smtp_router.smtp.tls import ClientContexts
 from smtp_router.smtp.verdict import AttemptEnded
+from smtp_router.tokens.tokens import Tokens
 
 GRAIN_S = 0.5
 """Between two looks at idle connections, which may grow older by so much."""
@@ -27,12 +28,14 @@ class House:
     Args:
         loop: the event loop.
         alarm: looks after limits of time.
+        tokens: for logins.
         contexts: for TLS.
         channels: the register of all connections that are ready, busy, or being closed.
     """
 
     loop: asyncio.AbstractEventLoop
     alarm: Alarm
+    tokens: Tokens
     contexts: ClientContexts = field(default_factory=ClientContexts)
     channels: set[Channel] = field(default_factory=set)
 
@@ -174,7 +177,7 @@ class Keeper:
         opening = Opening(downstream, timeouts, self._hostname, until)
         try:
             self._make_room()
-            await opening.open(self._house.contexts)
+            await opening.open(self._house.contexts, self._house.tokens)
         except BaseException:
             if opening.in_step:
                 self._channel(opening).quit()

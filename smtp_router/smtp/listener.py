@@ -9,11 +9,9 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.core.address import unmapped
-from smtp_router.core.errors import Problem
 from smtp_router.smtp.proxy import NoHeaderError, read_header
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.session import ClientSession, session_class
@@ -167,17 +165,3 @@ class Listener:
         if any(address in network for network in self._settings.proxy_protocol):
             return await read_header(client)
         return None
-
-
-def certificate_problems(loaded: Loaded) -> list[Problem]:
-    """What is wrong with the certificates of a configuration's listeners."""
-    problems = []
-    for index, settings in enumerate(loaded.settings.listen):
-        if settings.tls_cert is None:
-            continue
-        try:
-            ServerContext(settings)
-        except OSError as error:  # ssl.SSLError is one
-            message = f"cannot be used with its key: {error.strerror or error}"
-            problems.append(loaded.problem(("listen", index, "tls_cert"), message))
-    return problems

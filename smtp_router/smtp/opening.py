@@ -1,7 +1,7 @@
 """A connection to a downstream, from the first packet to the point where MAIL may be said.
 
-aiosmtplib does the protocol; what it does too leniently is decided here: when TLS has to be there, and
-that one failed login is not followed by a second one.
+aiosmtplib does the protocol; what it does too leniently is decided here: when TLS has to be there. The
+login is in `authentication`.
 """
 
 import asyncio
@@ -12,20 +12,18 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import aiosmtplib
-from aiosmtplib.auth import auth_login_encode, auth_plain_encode
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.address import is_loopback
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import printable
+from smtp_router.smtp.authentication import Authentication
+from smtp_router.smtp.client_tls import ClientContexts, ClientTLS, remember_session
 from smtp_router.smtp.handover import CLOSING, OUT_OF_STEP
 from smtp_router.smtp.lockstep import Lockstep
 from smtp_router.smtp.parameters import Peer
-from smtp_router.smtp.tls import ClientContexts, remember_session
 from smtp_router.smtp.verdict import AttemptEnded, judge_by, unexpected
-
-AUTH_MECHANISMS = ("plain", "login")
-"""In order of preference; one is tried, never a second: three failures lock accounts."""
+from smtp_router.tokens.tokens import Tokens
 
 HELO_CODES = frozenset({500, 501, 502, 504, 550})
 """EHLO is not known here, HELO may be (RFC 5321 3.2)."""
@@ -70,11 +68,16 @@ class Opening:
         self._client = _Client(
             hostname=downstream.addr.host, local_hostname=hostname, timeout=None, start_tls=False
         )
+        self._login = Authentication(downstream)
         self._protocol: Lockstep | None = None
         self._failed = False
 
-    async def open(self, contexts: ClientContexts) -> None:
+    async def open(self, contexts: ClientContexts, tokens: Tokens) -> None:
         """Connect, start TLS as the configuration wants it, say EHLO, log in.
+
+        Args:
+            contexts: what TLS goes by.
+            tokens: where access tokens are.
 
         Raises:
             AttemptEnded: with what became of it.
@@ -84,7 +87,7 @@ class Opening:
         if await self._start_tls(contexts):
             await self._say_ehlo()
         if self._downstream.user is not None:
-            await self._log_in()
+            await self._log_in(tokens)
         remember_session(self.transport)
 
     @property
@@ -130,7 +133,7 @@ class Opening:
             if is_dialogue and self._protocol is not None and not self._protocol.in_step:
                 raise aiosmtplib.SMTPServerDisconnected(OUT_OF_STEP)
         except aiosmtplib.SMTPResponseException as error:
-            text = self._without_password(str(error.message))
+            text = self._login.hide(str(error.message))
             outcome = self._judge(stage, error.code, text) or unexpected(stage, error.code, text)
             self._failed = outcome.reply is None or error.code == CLOSING
             raise AttemptEnded(outcome) from error
@@ -202,30 +205,11 @@ class Opening:
         return True
 
     async def _context(self, contexts: ClientContexts) -> ssl.SSLContext:
-        return await contexts.get(verify=self._downstream.tls_verify, ca=self._downstream.tls_ca)
+        return await contexts.get(ClientTLS.of(self._downstream))
 
-    async def _log_in(self) -> None:
-        user, password = self._downstream.user, self._downstream.password
-        assert user is not None
-        assert password is not None
-        offered = self._client.server_auth_methods
-        mechanism = next((name for name in AUTH_MECHANISMS if name in offered), None)
-        if mechanism is None:
-            reason = f"no mechanism for the login: offered {' '.join(offered) or 'none'}"
-            raise AttemptEnded(Deferred(stage=Stage.AUTH, reason=printable(reason)))
-        log_in = self._client.auth_plain if mechanism == "plain" else self._client.auth_login
+    async def _log_in(self, tokens: Tokens) -> None:
         async with self._stage(Stage.AUTH, self._timeouts.auth_s):
-            await log_in(user, password.reveal())
-
-    def _without_password(self, text: str) -> str:
-        """A reply's text with our password taken out, if the downstream repeats what it was sent."""
-        user, password = self._downstream.user, self._downstream.password
-        if user is None or password is None:
-            return text
-        secret = password.reveal()
-        for sent in (auth_plain_encode(user, secret), auth_login_encode(user, secret)[1]):
-            text = text.replace(sent.decode("ascii"), "***")
-        return text.replace(secret, "***")
+            await self._login.run(self._client, tokens)
 
     def _is_loopback(self) -> bool:
         peer = self._client.get_transport_info("peername")

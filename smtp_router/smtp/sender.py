@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Self
 
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message, on_the_wire
@@ -10,11 +12,13 @@ from smtp_router.core.outcome import InDoubt, Outcome
 from smtp_router.routing.shield import carry_on
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel, Result
+from smtp_router.smtp.client_tls import ClientTLS
 from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import received_field
 from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
+from smtp_router.tokens.tokens import Tokens
 
 MAX_CONNECTIONS = 1000
 
@@ -95,7 +99,8 @@ class SmtpSender:
         """Keep connections only for what these settings have, and close what is idle of others."""
         if settings is self._retained:
             return
-        self._wanted = await asyncio.to_thread(_keys, settings)  # there may be thousands
+        wanted = await asyncio.to_thread(_Wanted.of, settings)  # there may be thousands
+        self._wanted = wanted.keys
         self._retained = settings
         self._found.clear()
         for key, keeper in tuple(self._keepers.items()):
@@ -103,6 +108,14 @@ class SmtpSender:
                 keeper.retire()
                 if keeper.pool.is_empty:
                     del self._keepers[key]
+        if self._shared is not None:
+            self._shared.contexts.retain(wanted.tls)
+            self._shared.tokens.retain(wanted.credentials)
+
+    def refresh(self) -> None:
+        """Take up client certificates that have changed."""
+        if self._shared is not None:
+            self._shared.contexts.refresh()
 
     async def close(self) -> None:
         """Say good-bye on every connection, briefly, and wait until all are closed."""
@@ -114,6 +127,8 @@ class SmtpSender:
         for channel in channels:
             channel.hurry()
         await asyncio.gather(*(channel.closed() for channel in channels))
+        if self._shared:
+            await self._shared.tokens.close()
 
     def _keeper(self, downstream: Downstream, hostname: str) -> Keeper:
         """Who keeps its connections; looked up by identity first, since values take time to compare."""
@@ -133,7 +148,7 @@ class SmtpSender:
     def _house(self) -> House:
         if self._shared is None:
             loop = asyncio.get_running_loop()
-            self._shared = House(loop=loop, alarm=Alarm(loop))
+            self._shared = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop))
         return self._shared
 
     def _make_room(self) -> None:
@@ -146,10 +161,23 @@ def _key(downstream: Downstream, hostname: str) -> Hashable:
     return hostname, *(getattr(downstream, key) for key in _KEYS)
 
 
-def _keys(settings: Settings) -> frozenset[Hashable]:
-    return frozenset(
-        _key(downstream, settings.hostname) for user in settings.users for downstream in user.downstreams
-    )
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is kept for the sake of some settings."""
+
+    keys: frozenset[Hashable]
+    tls: frozenset[ClientTLS]
+    credentials: frozenset[Hashable]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """All that they name."""
+        downstreams = [downstream for user in settings.users for downstream in user.downstreams]
+        return cls(
+            keys=frozenset(_key(downstream, settings.hostname) for downstream in downstreams),
+            tls=frozenset(map(ClientTLS.of, downstreams)),
+            credentials=frozenset(one.auth.credential for one in downstreams if one.auth is not None),
+        )
 
 
 def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bool) -> Handover:

@@ -57,6 +57,10 @@ def _checks(keyword: str, argument: Any, value: Any, schema: Any) -> bool:  # no
             )
         case "additionalProperties":
             return argument or not isinstance(value, dict) or set(value) <= set(schema["properties"])
+        case "dependentRequired":
+            return not isinstance(value, dict) or all(
+                set(others) <= value.keys() for key, others in argument.items() if key in value
+            )
         case _:
             raise NotImplementedError(keyword)
 
@@ -87,6 +91,8 @@ def test_the_examples_fit(file: Path) -> None:
 
 
 RULE = {"match": "^452 ", "class": "quota", "stages": ["rcpt"], "rest_s": 60}
+TOKEN = {"type": "xoauth2", "token_url": "https://a", "client_id": "b", "refresh_token": "c"}
+COMMAND = {"type": "oauthbearer", "token_command": ["a", "b"]}
 USER = {"email": "a@b", "password": "p", "algorithm": "x", "downstreams": [{"addr": "a:1"}]}
 
 
@@ -110,6 +116,10 @@ USER = {"email": "a@b", "password": "p", "algorithm": "x", "downstreams": [{"add
         {"users": [{**USER, "downstreams": [{"provider": {"use": "ses", "region": "eu-west-1"}}]}]},
         {"users": [{**USER, "downstreams": [{"provider": "${env:P}", "replies": []}]}]},
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [RULE]}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "user": "u", "auth": TOKEN}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "auth": {"type": "plain"}}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "auth": COMMAND}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "tls_client_cert": "./c.pem"}]}]},
     ],
     ids=str,
 )
@@ -152,6 +162,9 @@ def test_what_is_valid_fits(changes: dict[str, object]) -> None:
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{**RULE, "class": "no"}]}]}]},
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{**RULE, "stages": ["no"]}]}]}]},
         {"users": [{**USER, "downstreams": [{"addr": "a:1", "replies": [{"class": "quota"}]}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "auth": {"type": "gssapi"}}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "auth": {**TOKEN, "token_url": "ftp:"}}]}]},
+        {"users": [{**USER, "downstreams": [{"addr": "a:1", "auth": {**COMMAND, "scope": "x"}}]}]},
         {"users": [{**USER, "algorithm": {"options": {}}}]},
         {"timeouts": {"connect_s": -1}},
         {"timeouts": {"connect": 1}},

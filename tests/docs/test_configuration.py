@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
+from smtp_router.config.auth import Auth
 from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
@@ -38,6 +39,7 @@ MODELS: Mapping[type[BaseModel], str] = {
     Listener: "listen[]",
     User: "users[]",
     Downstream: "users[].downstreams[]",
+    Auth: "users[].downstreams[].auth",
     Limits: "users[].downstreams[].limits",
     PoolLimits: "users[].downstreams[].pool",
     Timeouts: "timeouts",
@@ -52,6 +54,7 @@ DEFAULTS_IN_WORDS = {
     "name": "the `addr`, or else the `provider`",
     "pool": "all defaults",
     "tls_ca": "the system's",
+    "tls_client_key": "in `tls_client_cert`",
     "tls_key": "in `tls_cert`",
     "timeouts": "all defaults",
     "health": "all defaults",
@@ -73,6 +76,7 @@ TYPES: Mapping[object, str] = {
     Listener: "listener",
     User: "user",
     Downstream: "downstream",
+    Auth: "auth",
     PluginUse: "plugin",
     PoolLimits: "pool",
     Timeouts: "timeouts",
@@ -83,8 +87,8 @@ TYPES: Mapping[object, str] = {
     Limits: "limits",
 }
 
-TYPES_IN_WORDS = {"failure_rate": "share"}
-"""Of numbers that are not what numbers of their type are elsewhere."""
+TYPES_IN_WORDS = {"failure_rate": "share", "token_command": "command", "token_url": "URL"}
+"""Of values that are not what values of their type are elsewhere."""
 
 
 def test_every_model_of_the_settings_has_its_section() -> None:

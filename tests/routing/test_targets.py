@@ -45,6 +45,8 @@ def refused() -> Outcome:
         ({"pass": "another"}, unreachable(), True),
         ({"pass": "another"}, refused(), False),
         ({"user": "another"}, refused(), False),
+        ({"auth": {"type": "plain"}}, unreachable(), True),
+        ({"auth": {"type": "plain"}}, refused(), False),
         ({"tls": "none"}, unreachable(), False),
         ({"tls_verify": False}, unreachable(), False),
         ({"addr": "a.example:26"}, unreachable(), False),

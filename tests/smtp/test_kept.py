@@ -476,6 +476,7 @@ OTHERS: tuple[Mapping[str, object], ...] = (
     {"tls": "starttls"},
     {"addr": "127.0.0.1"},
     {"pool": {"idle_s": 31}},
+    {"auth": {"type": "login"}},
 )
 
 

@@ -13,9 +13,10 @@ import pytest
 from smtp_router import Deferred, Delivered, Stage
 from smtp_router.config.load import parse
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.smtp.client_tls import ClientContexts
 from smtp_router.smtp.opening import Opening
-from smtp_router.smtp.tls import ClientContexts
 from smtp_router.smtp.verdict import AttemptEnded
+from smtp_router.tokens.tokens import Tokens
 from tests.running import downstream, one_user
 from tests.smtp.sending import LOGIN, Sending, until
 from tests.witness import DROP, HANG, Plan, Raw, Then, Witness
@@ -189,10 +190,10 @@ async def test_stripped_starttls_stops_a_login_elsewhere(
         )
         try:
             if goes_on:
-                await connection.open(ClientContexts())
+                await connection.open(ClientContexts(), Tokens(asyncio.get_running_loop()))
             else:
                 with pytest.raises(AttemptEnded) as ended:
-                    await connection.open(ClientContexts())
+                    await connection.open(ClientContexts(), Tokens(asyncio.get_running_loop()))
                 assert ended.value.outcome.stage is Stage.TLS
         finally:
             connection.abort()
@@ -208,7 +209,9 @@ async def test_stripped_starttls_stops_a_login_elsewhere(
         (("LOGIN",), b"LOGIN"),
         (("PLAIN",), b"PLAIN"),
         (("CRAM-MD5", "LOGIN"), b"LOGIN"),
-        (("CRAM-MD5",), None),
+        (("CRAM-MD5",), b"CRAM-MD5"),
+        (("CRAM-MD5", "PLAIN", "LOGIN", "SCRAM-SHA-256"), b"SCRAM-SHA-256"),
+        (("GSSAPI", "XOAUTH2", "SCRAM-SHA-256-PLUS"), None),
         ((), None),
     ],
 )
