@@ -22,7 +22,8 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, assert_never
 
 from tests.sasl import SERVERS, Server
@@ -123,10 +124,13 @@ class Witness:
         sasl: Mapping[str, Server] = SERVERS,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
+        lmtp: bool = False,
+        path: Path | None = None,
         name: str = "a",
     ) -> None:
-        """Take the settings; `start()`, or entering the context, opens the port."""
+        """Take the settings; `start()`, or entering the context, opens the port, or the Unix socket."""
         assert tls or not implicit_tls, "implicit_tls needs tls"
+        self.lmtp, self.path = lmtp, path
         self.offer, self.tls, self.implicit_tls, self.name = offer, tls, implicit_tls, name
         self.auth = (auth[0].encode(), auth[1].encode()) if auth else None
         self.auth_mechanisms, self.sasl = auth_mechanisms, sasl
@@ -137,6 +141,7 @@ class Witness:
         self.commands: list[bytes] = []
         self.connections = self.quits = 0
         self.resumed: list[bool] = []  # for each TLS handshake, whether it resumed a session
+        self.sources: list[str] = []  # for each connection, the address it came from
         self.peers: list[str] = []  # for each, the name in the peer's certificate, if there is one
         self.hanging: set[_Connection] = set()
         self.changed = threading.Condition()
@@ -165,7 +170,7 @@ class Witness:
     @property
     def addr(self) -> str:
         """Where it listens, as the router's configuration writes it."""
-        return f"{self.host}:{self.port}"
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
 
     @property
     def open_now(self) -> int:
@@ -176,8 +181,15 @@ class Witness:
         """Listen: on any free port the first time, on the same one after a `stop()`."""
         assert self._listener is None, "already listening"
         self.stopping.clear()
-        listener = socket.create_server((self.host, self.port), backlog=128)
-        self._listener, self.port = listener, listener.getsockname()[1]
+        if self.path:
+            listener = socket.socket(socket.AF_UNIX)
+            self.path.unlink(missing_ok=True)
+            listener.bind(str(self.path))
+            listener.listen(128)
+        else:
+            listener = socket.create_server((self.host, self.port), backlog=128)
+            self.port = listener.getsockname()[1]
+        self._listener = listener
         self._acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
         self._acceptor.name = f"witness-{self.name}"
         self._acceptor.start()
@@ -188,7 +200,7 @@ class Witness:
             return
         self.stopping.set()
         with contextlib.suppress(OSError):  # wakes accept(), on any system
-            socket.create_connection((self.host, self.port), timeout=1).close()
+            self._knock()
         self._acceptor.join(5)
         self._listener.close()
         self._listener = None
@@ -200,6 +212,13 @@ class Witness:
         for connection in connections:
             connection.join(5)
 
+    def _knock(self) -> None:
+        if self.path:
+            with socket.socket(socket.AF_UNIX) as visitor:
+                visitor.connect(str(self.path))
+        else:
+            socket.create_connection((self.host, self.port), timeout=1).close()
+
     def release(self) -> None:
         """Close the connections that hang now."""
         with self.change():
@@ -209,7 +228,7 @@ class Witness:
 
     def on(self, stage: str, plan: Plan) -> None:
         """Script a stage from now on; a list is used up one by one, and its last action stays."""
-        assert stage in STAGES or stage.startswith("rcpt:"), f"no stage {stage!r}"
+        assert stage in STAGES or stage.startswith(("rcpt:", "final:")), f"no stage {stage!r}"
         with self.changed:
             self._script[stage] = list(plan) if isinstance(plan, list | tuple) else [plan]
 
@@ -258,9 +277,14 @@ class Witness:
                     sock.close()
                     return
                 self.connections += 1
+                self.sources.append(_source(sock))
                 connection = _Connection(self, sock, self.connections)
                 self._open.add(connection)
                 connection.start()
+
+
+def _source(sock: socket.socket) -> str:
+    return "" if sock.family == socket.AF_UNIX else str(sock.getpeername()[0])
 
 
 class _OverError(Exception):
@@ -289,7 +313,8 @@ class _Connection(threading.Thread):
         self._in_content = False
         self._forget_session()
         sock.settimeout(TIMEOUT_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def run(self) -> None:
         try:
@@ -313,8 +338,7 @@ class _Connection(threading.Thread):
         banner = self._answer("banner", b"220 %b ESMTP witness" % self._witness.name.encode())
         turned_away = _kind(banner) in (4, 5)
         handlers = {
-            b"HELO": self._on_helo,
-            b"EHLO": self._on_ehlo,
+            **self._greetings(),
             b"STARTTLS": self._on_starttls,
             b"AUTH": self._on_auth,
             b"MAIL": self._on_mail,
@@ -335,6 +359,11 @@ class _Connection(threading.Thread):
                 self._send(refused.args[0])
 
     # The commands.
+
+    def _greetings(self) -> dict[bytes, Callable[[bytes], None]]:
+        if self._witness.lmtp:
+            return {b"LHLO": self._on_ehlo}  # RFC 2033 4.1
+        return {b"HELO": self._on_helo, b"EHLO": self._on_ehlo}
 
     def _on_helo(self, line: bytes) -> None:
         self._greet(line, self._answer("helo", b"250 " + self._witness.name.encode(), line))
@@ -447,11 +476,17 @@ class _Connection(threading.Thread):
         self._forget_transaction()
         if _kind(early):  # it stands in for the final one
             self._witness.keep(delivery, early)
+        elif self._witness.lmtp:  # RFC 2033 4.2
+            for rcpt, address in zip(delivery.rcpt_lines, delivery.rcpt_tos, strict=True):
+                self._end(replace(delivery, rcpt_lines=(rcpt,), rcpt_tos=(address,)), address)
         else:
-            step = self._witness.next_step("final", delivery.content)
-            said, then = _spell_out(step, b"250 2.0.0 kept by " + self._witness.name.encode())
-            self._witness.keep(delivery, said)
-            self._say(said, then)
+            self._end(delivery)
+
+    def _end(self, delivery: Delivery, recipient: bytes | None = None) -> None:
+        step = self._witness.next_step("final", delivery.content, recipient)
+        said, then = _spell_out(step, b"250 2.0.0 kept by " + self._witness.name.encode())
+        self._witness.keep(delivery, said)
+        self._say(said, then)
 
     def _on_rset(self, line: bytes) -> None:
         if _yes(self._answer("rset", b"250 2.0.0 ok", line)):

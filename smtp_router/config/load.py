@@ -178,8 +178,10 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
-    for _, listener in _items(root, "listen"):
-        node = _child(listener, "addr")
+    places = [listener for _, listener in _items(root, "listen")]
+    places += [entry for _, user in _items(root, "users") for _, entry in _items(user, "downstreams")]
+    for entry_with_addr in places:
+        node = _child(entry_with_addr, "addr")
         if node and isinstance(node.value, str) and node.value.startswith("unix:") and node.value[5:]:
             path = file.parent / node.value.removeprefix("unix:")
             node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below

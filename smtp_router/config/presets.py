@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from smtp_router.config import tree
 from smtp_router.config.model import Model
+from smtp_router.config.pool import PoolLimits
 from smtp_router.config.replies import ReplyRule
 from smtp_router.config.types import Count, HostPort, NonEmpty
 from smtp_router.core.replies import Rule
@@ -92,6 +93,17 @@ class Provider(Model):
     def limit_defaults(self) -> dict[str, int]:
         """What `limits` of a downstream starts from, by the configuration's keys."""
         return {key: fact.value for key, fact in self.limits.items()}
+
+    @property
+    def pool_defaults(self) -> dict[str, int]:
+        """What `pool` of a downstream starts from: the usual, or less where the provider wants less."""
+        usual, wanted = PoolLimits(), {"max_messages_per_connection": self.max_messages_per_connection}
+        wanted["max_connections"] = self.limits.get("concurrency")
+        return {
+            key: fact.value
+            for key, fact in wanted.items()
+            if fact is not None and fact.value < getattr(usual, key)
+        }
 
     def addr(self, region: str | None) -> HostPort | None:
         """The address to take; `None` if there are several hosts, and nobody says which."""

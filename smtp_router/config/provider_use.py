@@ -1,5 +1,6 @@
 """A downstream that names its provider, and what it need not say then."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -79,4 +80,12 @@ def fill_in(given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         raise ValueError(message)
     with suppress(ValueError):  # which addr reports
         given = {"tls": provider.tls(host_port(given["addr"])), **given}
-    return given
+    return _with(_with(given, "limits", provider.limit_defaults), "pool", provider.pool_defaults)
+
+
+def _with(given: dict[str, Any], key: str, defaults: Mapping[str, int]) -> dict[str, Any]:
+    """The keys, with defaults for those below one of them."""
+    own = given.get(key, {})
+    if not defaults or not isinstance(own, dict):  # which the key itself reports
+        return given
+    return {**given, key: {**defaults, **own}}

@@ -31,15 +31,17 @@ from smtp_router.config.provider_use import ProviderUse, fill_in
 from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import (
-    Address,
     Count,
     HostPort,
+    IPAddress,
     ListenAddress,
     Network,
+    NextHop,
     NonEmpty,
     Options,
     RatePerTime,
     Seconds,
+    UnixPath,
 )
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
@@ -48,6 +50,7 @@ from smtp_router.core.replies import Rule
 from smtp_router.credentials import kind_of
 
 DEFAULT_PORT = 1025
+SMTP_PORT = 25
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 
 
@@ -93,7 +96,15 @@ class Downstream(Model):
         description="A provider that is known here (sendgrid), or {use: …, region: …}: its address, TLS "
         "and replies count wherever nothing else is said.",
     )
-    addr: Address = Field(description="HOST:PORT of the server. Not needed with a provider.")
+    addr: NextHop = Field(
+        description="Where the server is: HOST:PORT, or unix:PATH. Not needed with a provider."
+    )
+    protocol: Literal["smtp", "lmtp"] = Field(
+        default="smtp", description="What it speaks; lmtp: with a reply for each recipient (RFC 2033)."
+    )
+    source_address: IPAddress | None = Field(
+        default=None, description="The address of this machine to connect from. Default: the system's."
+    )
     user: NonEmpty | None = Field(default=None, description="Login name at the server.")
     password: Secret | None = Field(default=None, alias="pass", description="Password at the server.")
     auth: Auth | None = Field(
@@ -153,14 +164,23 @@ class Downstream(Model):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Name it, and see that what belongs together is there together."""
-        message = self._login_problem() or self._certificate_problem()
-        if self.addr.port == 0:
-            message = "addr: port 0 is no port to send to"
+        message = self._addr_problem() or self._login_problem() or self._certificate_problem()
         if message:
             raise ValueError(message)
         if not self.name:
             object.__setattr__(self, "name", str(self.addr))
         return self
+
+    def _addr_problem(self) -> str:
+        if isinstance(self.addr, UnixPath):
+            if self.tls not in ("auto", "none"):
+                return f"tls is {self.tls}, and a Unix socket needs none: take it out"
+            return "source_address is for TCP: take it out" if self.source_address else ""
+        if self.addr.port == 0:
+            return "addr: port 0 is no port to send to"
+        if self.addr.port == SMTP_PORT and self.protocol == "lmtp":
+            return "protocol: port 25 is for smtp, never for lmtp (RFC 2033 5)"
+        return ""
 
     def _login_problem(self) -> str:
         if self.auth is not None and self.user is None:
@@ -188,6 +208,8 @@ class Downstream(Model):
     @property
     def implicit_tls(self) -> bool:
         """Whether TLS comes before the first word of SMTP."""
+        if isinstance(self.addr, UnixPath):
+            return False
         return self.tls == "implicit" or (self.tls == "auto" and self.addr.port == IMPLICIT_TLS_PORT)
 
 

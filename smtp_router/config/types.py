@@ -6,7 +6,7 @@ Every error says what the form is, never what was given: that may come from `${e
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -66,7 +66,7 @@ def host_port(value: object) -> HostPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnixPath:
-    """A Unix socket."""
+    """A Unix socket; a relative path begins where the router was started."""
 
     path: str
 
@@ -86,8 +86,13 @@ class SystemdSocket:
         return f"systemd:{self.name}" if self.name else "systemd"
 
 
-def _listen_address(value: object) -> HostPort | UnixPath | SystemdSocket:
-    if isinstance(value, HostPort | UnixPath | SystemdSocket):
+def next_hop(value: object) -> HostPort | UnixPath:
+    """Read `HOST:PORT` or `unix:PATH`.
+
+    Raises:
+        ValueError: it is neither; the error says what the form is.
+    """
+    if isinstance(value, UnixPath):
         return value
     if isinstance(value, str) and value.startswith("unix:"):
         path = value.removeprefix("unix:")
@@ -95,9 +100,26 @@ def _listen_address(value: object) -> HostPort | UnixPath | SystemdSocket:
             message = "must be unix:PATH"
             raise ValueError(message)
         return UnixPath(path=path)
+    return host_port(value)
+
+
+def _listen_address(value: object) -> HostPort | UnixPath | SystemdSocket:
+    if isinstance(value, SystemdSocket):
+        return value
     if isinstance(value, str) and (value == "systemd" or value.startswith("systemd:")):
         return SystemdSocket(name=value.removeprefix("systemd").removeprefix(":"))
-    return host_port(value)
+    return next_hop(value)
+
+
+def _ip_address(value: object) -> IPv4Address | IPv6Address:
+    try:
+        address = ip_address(value) if isinstance(value, str) else None
+    except ValueError:  # which would show the text
+        address = None
+    if address is None or address.is_unspecified or address.is_multicast:
+        message = "must be an IP address of this machine, as in 192.0.2.25"
+        raise ValueError(message)
+    return address
 
 
 def _is_ipv6(text: str) -> bool:
@@ -116,11 +138,19 @@ def _number(value: object) -> object:
     return value
 
 
-Address = Annotated[
-    HostPort,
-    PlainValidator(host_port),
+NextHop = Annotated[
+    HostPort | UnixPath,
+    PlainValidator(next_hop),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^{_HOST_PORT}$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+)$"}),
+]
+
+
+IPAddress = Annotated[
+    IPv4Address | IPv6Address,
+    PlainValidator(_ip_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
 ]
 
 

@@ -52,8 +52,8 @@ class Downstream:
 
     Args:
         name: unique among the user's downstreams.
-        host: name or address, without brackets.
-        port: TCP port.
+        host: name or address, without brackets; of a Unix socket, `unix:` and its path.
+        port: TCP port; of a Unix socket, 0.
         options: what the configuration says under `options`, for algorithms; read-only.
         health: live figures; not part of what makes two downstreams equal.
     """

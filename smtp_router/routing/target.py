@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from smtp_router.config.settings import Downstream as DownstreamSettings
+from smtp_router.config.types import HostPort
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.downstream import Downstream, Health, HealthState
@@ -121,10 +122,11 @@ class Target:
         log.warning("downstream rests", extra={"fields": fields})
 
     def _with(self, health: Health) -> Downstream:
+        addr = self.settings.addr
         return Downstream(
             name=self.settings.name,
-            host=self.settings.addr.host,
-            port=self.settings.addr.port,
+            host=addr.host if isinstance(addr, HostPort) else str(addr),
+            port=addr.port if isinstance(addr, HostPort) else 0,
             options=self.settings.options,
             health=health,
         )

@@ -22,7 +22,14 @@ from enum import Enum, auto
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
 from smtp_router.smtp.reply_reader import text_of
-from smtp_router.smtp.verdict import LOGIN_CODES, Judge, name_recipient, unexpected, verdict
+from smtp_router.smtp.verdict import (
+    LOGIN_CODES,
+    Judge,
+    name_recipient,
+    together,
+    unexpected,
+    verdict,
+)
 
 START_INPUT = 354
 CLOSING = 421
@@ -53,8 +60,10 @@ class Handover:
 
     __slots__ = (
         "_accepted",
+        "_answers_each",
         "_commands",
         "_data",
+        "_finals",
         "_is_kept",
         "_is_resetting",
         "_judge",
@@ -77,6 +86,7 @@ class Handover:
         *,
         pipelining: bool,
         kept: bool = False,
+        each: bool = False,
         judge: Judge = verdict,
     ) -> None:
         """Be ready to begin.
@@ -86,8 +96,11 @@ class Handover:
             recipients: whose RCPT they are, for the outcome.
             pipelining: whether the downstream offers it.
             kept: whether the connection was used before; then it may turn out to be dead.
+            each: whether each recipient gets a reply to the content, as in LMTP (RFC 2033 4.2).
             judge: says what the downstream's replies mean.
         """
+        self._answers_each = each
+        self._finals: list[Outcome] = []
         self._commands = (*envelope, b"DATA")
         self._data = len(envelope)
         self._recipients = recipients
@@ -238,8 +251,15 @@ class Handover:
             is_refusal = isinstance(outcome, Deferred | Rejected)
             self.outcome = outcome if is_refusal else unexpected(Stage.DATA, code, text)
             return Next.CLOSE
+        assert outcome is not None  # behind the dot, any reply is one
+        goes_on = isinstance(outcome, Delivered) or _goes_on(code)
+        if self._answers_each:
+            self._finals.append(outcome)
+            if goes_on and len(self._finals) < len(self._recipients):
+                return Next.WAIT
+            outcome = together(self._finals, self._recipients)
         self.outcome = outcome
-        if not (isinstance(outcome, Delivered) or _goes_on(code)):
+        if not goes_on:
             return Next.CLOSE
         return Next.QUIT if self._parts or code in LOGIN_CODES else Next.KEEP
 

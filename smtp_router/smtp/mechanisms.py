@@ -14,7 +14,7 @@ import base64
 import hmac
 from typing import ClassVar
 
-from smtp_router.config.types import HostPort
+from smtp_router.config.types import HostPort, UnixPath
 from smtp_router.credentials import ScramLogin
 
 
@@ -189,10 +189,11 @@ class OAuthBearer(Bearer):
     name = "OAUTHBEARER"
     _end = b"\1"  # RFC 7628 3.2.3
 
-    def __init__(self, user: str, token: str, server: HostPort) -> None:
+    def __init__(self, user: str, token: str, server: HostPort | UnixPath) -> None:
         """Begin anew."""
         name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 4
-        super().__init__(f"n,a={name},\1host={server.host}\1port={server.port}\1auth=Bearer {token}\1\1")
+        where = f"host={server.host}\1port={server.port}\1" if isinstance(server, HostPort) else ""
+        super().__init__(f"n,a={name},\1{where}auth=Bearer {token}\1\1")
 
 
 def _octets(challenge: str) -> bytes:

@@ -5,20 +5,22 @@ login is in `authentication`.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
 import aiosmtplib
+from aiosmtplib.typing import Default
 
 from smtp_router.config.settings import Downstream, Timeouts
+from smtp_router.config.types import HostPort, UnixPath
 from smtp_router.core.address import is_loopback
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import printable
 from smtp_router.smtp.authentication import Authentication
 from smtp_router.smtp.client_tls import ClientContexts, ClientTLS, remember_session
+from smtp_router.smtp.dialing import dial
 from smtp_router.smtp.handover import CLOSING, OUT_OF_STEP
 from smtp_router.smtp.lockstep import Lockstep
 from smtp_router.smtp.parameters import Peer
@@ -31,11 +33,29 @@ SERVICE_READY = 220
 
 
 class _Client(aiosmtplib.SMTP):
-    """aiosmtplib's client, which closes at once.
+    """aiosmtplib's client, which closes at once, and speaks LMTP where it has to.
 
     A TLS transport's own `close` waits half a minute for a peer that does not answer, with the socket
     open all the while.
     """
+
+    verb = b"EHLO"
+
+    async def ehlo(
+        self,
+        *,
+        hostname: str | None = None,
+        timeout: float | Default | None = Default.token,  # noqa: ASYNC109 - the base class has it
+    ) -> aiosmtplib.SMTPResponse:
+        """EHLO, or LHLO, which takes its place and answers alike (RFC 2033 4.1)."""
+        if self.verb == b"EHLO":
+            return await super().ehlo(hostname=hostname, timeout=timeout)
+        name = hostname or self.local_hostname or ""
+        response = await self.execute_command(self.verb, name.encode("ascii"), timeout=timeout)
+        if response.code != aiosmtplib.SMTPStatus.completed:
+            raise aiosmtplib.SMTPHeloError(response.code, response.message)
+        self.last_ehlo_response = response
+        return response
 
     def close(self) -> None:
         """Abort the connection."""
@@ -65,9 +85,12 @@ class Opening:
         self._timeouts = timeouts
         self._until = until
         self._judge = judge_by(downstream.rules)
+        self._host = downstream.addr.host if isinstance(downstream.addr, HostPort) else "localhost"
         self._client = _Client(
-            hostname=downstream.addr.host, local_hostname=hostname, timeout=None, start_tls=False
+            hostname=self._host, local_hostname=hostname, timeout=None, start_tls=False
         )
+        if downstream.protocol == "lmtp":
+            self._client.verb = b"LHLO"
         self._login = Authentication(downstream)
         self._protocol: Lockstep | None = None
         self._failed = False
@@ -108,6 +131,7 @@ class Opening:
         return Peer(
             extensions=frozenset(self._client.esmtp_extensions),
             is_verified=encrypted and self._downstream.tls_verify,
+            is_lmtp=self._downstream.protocol == "lmtp",
         )
 
     def abort(self) -> None:
@@ -148,10 +172,10 @@ class Opening:
             raise
 
     async def _connect(self, contexts: ClientContexts) -> None:
-        addr, timeouts = self._downstream.addr, self._timeouts
+        timeouts = self._timeouts
         loop = asyncio.get_running_loop()
         async with self._stage(Stage.CONNECT, timeouts.connect_s):
-            peer = await _open_socket(addr.host, addr.port, timeouts.connect_s)
+            peer = await dial(self._downstream.addr, self._downstream.source_address, timeouts.connect_s)
             protocol = Lockstep(loop)
             try:
                 self._client.transport, _ = await loop.create_connection(lambda: protocol, sock=peer)
@@ -167,7 +191,7 @@ class Opening:
                     self.transport,
                     protocol,
                     context,
-                    server_hostname=addr.host,
+                    server_hostname=self._host,
                     ssl_handshake_timeout=timeouts.tls_s,
                 )
         async with self._stage(Stage.CONNECT, timeouts.banner_s):
@@ -180,7 +204,8 @@ class Opening:
             try:
                 await self._client.ehlo()
             except aiosmtplib.SMTPHeloError as error:
-                if error.code not in HELO_CODES or not self.in_step:
+                is_lmtp = self._downstream.protocol == "lmtp"  # which has no HELO
+                if is_lmtp or error.code not in HELO_CODES or not self.in_step:
                     raise
                 await self._client.helo()
 
@@ -190,7 +215,7 @@ class Opening:
             return False
         if not self._client.supports_extension("starttls"):
             required = self._downstream.tls == "starttls" or (
-                self._downstream.user is not None and not self._is_loopback()
+                self._downstream.user is not None and not self._is_local()
             )
             if required:
                 reason = "STARTTLS is required, and not offered"
@@ -198,7 +223,7 @@ class Opening:
             return False
         async with self._stage(Stage.TLS, self._timeouts.tls_s):
             await self._client.starttls(
-                server_hostname=self._downstream.addr.host,
+                server_hostname=self._host,
                 tls_context=await self._context(contexts),
                 timeout=self._timeouts.tls_s,
             )
@@ -211,38 +236,11 @@ class Opening:
         async with self._stage(Stage.AUTH, self._timeouts.auth_s):
             await self._login.run(self._client, tokens)
 
-    def _is_loopback(self) -> bool:
+    def _is_local(self) -> bool:
+        if isinstance(self._downstream.addr, UnixPath):
+            return True
         peer = self._client.get_transport_info("peername")
         return bool(peer) and is_loopback(peer[0])
-
-
-async def _open_socket(host: str, port: int, connect_s: float) -> socket.socket:
-    """A TCP connection to the first of the host's addresses that answers, without delays (Nagle).
-
-    The addresses share the time, so that one behind a silent firewall leaves some for the next.
-
-    Raises:
-        OSError: the host is not known, or none of its addresses answers.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    last = OSError(f"no address for {host}")
-    for family, kind, protocol, _, address in found:
-        peer = socket.socket(family, kind, protocol)
-        try:
-            peer.setblocking(False)  # noqa: FBT003 - not ours to name
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(connect_s / len(found)):
-                await loop.sock_connect(peer, address)
-        except OSError as error:
-            peer.close()
-            last = error
-        except BaseException:
-            peer.close()
-            raise
-        else:
-            return peer
-    raise last
 
 
 def _writing(transport: asyncio.BaseTransport | None) -> asyncio.WriteTransport | None:

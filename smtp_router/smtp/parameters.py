@@ -32,10 +32,12 @@ class Peer:
     Args:
         extensions: the keywords that its EHLO offered, in lower case.
         is_verified: whether the connection is encrypted, and its certificate was verified.
+        is_lmtp: whether it speaks LMTP, in which each recipient has a reply to the content.
     """
 
     extensions: frozenset[str] = frozenset()
     is_verified: bool = False
+    is_lmtp: bool = False
 
 
 def mail_parameters(peer: Peer, message: Message, size: int) -> list[str]:

@@ -199,6 +199,7 @@ def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bo
         message.rcpt_tos,
         pipelining="pipelining" in peer.extensions,
         kept=kept,
+        each=peer.is_lmtp,
         judge=judge,
     )
 

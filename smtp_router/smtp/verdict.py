@@ -11,7 +11,7 @@ after the final dot leaves open whether the message was taken. Deferred and reje
 alone says: `core/replies.py` has the last word on them, by the downstream's rules.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -89,3 +89,35 @@ def name_recipient(outcome: Outcome, recipient: str) -> Outcome:
     if outcome.reply is None:
         return outcome
     return replace(outcome, reply=replace(outcome.reply, text=f"<{recipient}>: {outcome.reply.text}"))
+
+
+def together(outcomes: Sequence[Outcome], recipients: Sequence[str]) -> Outcome:
+    """What became of a message of which each recipient has a reply (RFC 2033 4.2).
+
+    | the recipients | the message |
+    |---|---|
+    | all taken | delivered |
+    | none taken, one refused for good | rejected, with that recipient named |
+    | none taken | deferred, with the first recipient named |
+    | some taken, the others refused for good | rejected, with one named: nothing is sent again |
+    | some taken, others not now | in doubt: whoever sends it again sends some of them a second copy |
+    | some without a reply | in doubt |
+
+    Args:
+        outcomes: in the order of the recipients; fewer, if the connection ended.
+        recipients: all of them.
+    """
+    named = [
+        name_recipient(outcome, recipient)
+        for outcome, recipient in zip(outcomes, recipients, strict=False)
+        if not isinstance(outcome, Delivered)
+    ]
+    if len(outcomes) < len(recipients) or any(isinstance(each, InDoubt) for each in named):
+        return InDoubt(reason="not every recipient was answered")
+    if not named:
+        return outcomes[-1]
+    worst = next((each for each in named if isinstance(each, Rejected)), named[0])
+    some_taken = len(named) < len(outcomes)
+    if some_taken and not all(isinstance(each, Rejected) for each in named):
+        return InDoubt(reason=printable(f"taken for some recipients only: {worst.reply}"))
+    return worst

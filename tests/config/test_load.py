@@ -101,7 +101,7 @@ def test_the_original_short_form_works_as_it_is() -> None:
     )
     assert first.password is not None
     assert first.password.reveal() == "secret"
-    assert (second.addr.host, second.addr.port, second.user) == ("smtp.provider2.com", 587, "user")
+    assert (str(second.addr), second.user) == ("smtp.provider2.com:587", "user")
 
 
 @pytest.mark.parametrize(

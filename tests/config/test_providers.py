@@ -159,3 +159,32 @@ def test_the_same_settings_are_equal_and_others_are_not() -> None:
 def test_a_providers_file_is_read_once_for_a_configuration() -> None:
     first, second = load("{provider: sendgrid}", "{provider: sendgrid, name: b}")
     assert first.rules[0] is second.rules[0]
+
+
+def test_the_providers_limits_count_where_no_others_are_given() -> None:
+    office, mixed = load(
+        "{provider: office365, user: a, pass: b}",
+        "{provider: office365, name: x, user: a, pass: b, limits: {per_day: 5, per_hour: 9}}",
+    )
+    assert (office.limits.concurrency, office.limits.per_day) == (3, 10_000)
+    assert (mixed.limits.concurrency, mixed.limits.per_day, mixed.limits.per_hour) == (3, 5, 9)
+
+
+def test_connections_are_kept_as_the_provider_wants_it_and_never_for_longer_than_usual() -> None:
+    office, labs, grid, own, other = load(
+        "{provider: office365, user: a, pass: b}",
+        "{provider: socketlabs}",
+        "{provider: sendgrid}",
+        "{provider: socketlabs, name: own, pool: {max_messages_per_connection: 7, idle_s: 5}}",
+        "{addr: 'a.example:25'}",
+    )
+    assert office.pool.max_connections == 3
+    assert (labs.pool.max_messages_per_connection, labs.pool.max_connections) == (50, 10)
+    assert grid.pool == other.pool  # 5,000 messages would be more than usual
+    assert (own.pool.max_messages_per_connection, own.pool.idle_s) == (7, 5)
+
+
+@pytest.mark.parametrize("key", ["limits", "pool"])
+def test_limits_that_are_none_are_one_problem(key: str) -> None:
+    (problem,) = problems(f"{{provider: office365, user: a, pass: b, {key}: 5}}")
+    assert f"{key}: must be a mapping" in problem

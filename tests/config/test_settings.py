@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from smtp_router.config.load import parse
 from smtp_router.config.settings import Downstream, Settings, User
+from smtp_router.config.types import HostPort
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
 from tests.support import config_text, user_config
@@ -63,7 +64,7 @@ def test_the_default_host_name_can_be_said_in_smtp(local: str, monkeypatch: pyte
 )
 def test_an_address_is_a_host_and_a_port(addr: str, host: str, port: int) -> None:
     made = downstream(addr=addr)
-    assert (made.addr.host, made.addr.port) == (host, port)
+    assert made.addr == HostPort(host=host, port=port)
     assert str(made.addr) == addr
 
 

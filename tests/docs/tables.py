@@ -6,6 +6,7 @@ docs/providers.md into that.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
 from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
-from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, verdict
+from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, together, verdict
 from smtp_router.smtp.wire import Mark
 from tests.docs import health_tables, provider_tables
 from tests.docs.markdown import Row, table, write
@@ -204,6 +205,17 @@ def incapable() -> str:
     return table(("the message needs", "the client hears"), rows)
 
 
+def lmtp() -> str:
+    """What becomes of a message by LMTP, by the replies of two recipients to the content."""
+    replies = {"taken (2yz)": 250, "not now (4yz)": 450, "never (5yz)": 550, "no reply": None}
+    rows = []
+    for (first, code), (second, other) in combinations_with_replacement(replies.items(), 2):
+        finals = [verdict(Stage.FINAL, each, WORDS) for each in (code, other) if each]
+        outcome = together([final for final in finals if final], ["a@b.example", "c@b.example"])
+        rows.append((first, second, f"`{outcome.kind}`"))
+    return table(("a recipient", "another one", "the message"), rows)
+
+
 def others() -> str:
     """Replies to a message that no outcome speaks for."""
     return table(
@@ -295,6 +307,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "steps": steps,
     "answers": answers,
     "incapable": incapable,
+    "lmtp": lmtp,
     "others": others,
     "session": session,
 }

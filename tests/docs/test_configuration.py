@@ -3,7 +3,7 @@
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -70,7 +70,9 @@ TYPES: Mapping[object, str] = {
     bool: "true or false",
     Path: "path",
     HostPort: "HOST:PORT",
+    HostPort | UnixPath: "HOST:PORT, unix:PATH",
     HostPort | UnixPath | SystemdSocket: "listening address",
+    IPv4Address | IPv6Address: "IP address",
     IPv4Network | IPv6Network: "network",
     Rate: "rate",
     Listener: "listener",

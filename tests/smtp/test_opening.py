@@ -163,7 +163,7 @@ async def test_what_came_in_clear_behind_starttls_counts_for_nothing(
 class Elsewhere(Opening):
     """A connection whose far end is not this machine, as far as the decision goes."""
 
-    def _is_loopback(self) -> bool:
+    def _is_local(self) -> bool:
         return False
 
 
