@@ -19,10 +19,11 @@ from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.hooks.watch import LoopWatch
+from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
-from smtp_router.routing.ports import Sender
+from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
@@ -32,6 +33,7 @@ from smtp_router.smtp.guard import RESERVED_FILES, Guard
 from smtp_router.smtp.listener import Listener
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
+from smtp_router.state.doubts import Doubt, DoubtBook
 from smtp_router.state.file import StateError, StateFile
 from smtp_router.state.ledger import Ledger
 
@@ -82,12 +84,20 @@ class Service:
             raise ConfigError(problems)
         self._clock = clock = MonotonicClock()
         self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
-        self._quotas = Quotas(clock, _ledger(loaded))
+        state = StateFile(loaded.folder / loaded.settings.state)
+        self._quotas = Quotas(clock, _ledger(loaded, state))
+        book = DoubtBook(state)
+        self._doubts = Doubts(clock, book, _known_doubts(book, clock))
         self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
         max_files = _max_files()
         self._sender = SmtpSender(max_connections=max((max_files - RESERVED_FILES) // 2, 1))
         self._router = Router(
-            self._epochs, sender or self._sender, clock, chance=self._ids.random, journal=journal
+            self._epochs,
+            sender or self._sender,
+            clock,
+            chance=self._ids.random,
+            journal=journal,
+            doubts=self._doubts,
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
@@ -199,6 +209,7 @@ class Service:
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
         await self._sender.close()
+        await self._doubts.close()
         await self._quotas.close()
         self._logins.close()
         log.info("stopped")
@@ -262,6 +273,15 @@ class Service:
         """Deliver a message; what the client hears."""
         return await self._router.route(message)
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        """The client of a message has gone: while it is being routed, or before it heard this reply."""
+        if not self.settings.duplicate_damping:
+            return
+        if unheard is None:
+            self._doubts.left(message)
+        elif unheard.is_positive:
+            self._doubts.unheard(message, for_s=self.settings.in_doubt_s)
+
     def new_id(self) -> str:
         """20 characters that no other message has."""
         return f"{self._ids.getrandbits(80):020x}"
@@ -271,19 +291,31 @@ class Service:
         return self._clock.wall()
 
 
-def _ledger(loaded: Loaded) -> Ledger:
+def _ledger(loaded: Loaded, state: StateFile) -> Ledger:
     """Where quotas are kept; the file is opened now if there are any, else when a reload brings some.
 
     Raises:
         ConfigError: it cannot be used.
     """
-    ledger = Ledger(StateFile(loaded.folder / loaded.settings.state))
+    ledger = Ledger(state)
     if loaded.settings.quotas:
         try:
             ledger.open()
         except StateError as error:
             raise ConfigError([loaded.problem(("state",), str(error))]) from error
     return ledger
+
+
+def _known_doubts(book: DoubtBook, clock: Clock) -> list[Doubt]:
+    """What is in doubt from earlier; without a file that can be used, nothing is."""
+    try:
+        return book.load(clock.wall().timestamp())
+    except StateError as error:
+        fields = {"problem": str(error)}
+        log.error(  # noqa: TRY400 - the disk's doing, not ours
+            "state file cannot be used, what is in doubt is kept in memory", extra={"fields": fields}
+        )
+        return []
 
 
 def _max_files() -> int:

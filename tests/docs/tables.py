@@ -387,6 +387,9 @@ class _Site:
     async def route(self, message: Message) -> Reply:
         raise NotImplementedError
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        raise NotImplementedError
+
     def new_id(self) -> str:
         return "1"
 
