@@ -40,9 +40,14 @@ async def seen_before(
             doubts.forget(doubt)
         elif await to_the_end(doubts.take(doubt)):
             doubts.already_delivered(message, doubt)
-            return Reply(code=250, enhanced="2.0.0", text=f"Delivered already as {doubt.id}")
+            return delivered_already(doubt.id)
     doubts.second_copy(message, doubt)
     return doubt
+
+
+def delivered_already(first: str) -> Reply:
+    """What a client hears whose message was delivered before, under this id."""
+    return Reply(code=250, enhanced="2.0.0", text=f"Delivered already as {first}")
 
 
 def preferred(offered: tuple[Downstream, ...], doubt: Doubt | None) -> tuple[Downstream, ...]:
