@@ -7,6 +7,7 @@ import random
 import resource
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -44,6 +45,7 @@ POLL_S = 0.5
 TIDY_S = 1.0
 """How often it is seen to the quotas: what one process gives back, another finds within this time."""
 WANTED_FILES = 65_536
+READY = "STATUS=Ready"
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -68,7 +70,12 @@ class Service:
     """One running router."""
 
     def __init__(
-        self, loaded: Loaded, *, sender: Sender | None = None, journal: Journal | None = None
+        self,
+        loaded: Loaded,
+        *,
+        sender: Sender | None = None,
+        journal: Journal | None = None,
+        notify: Callable[..., None] = lambda *_: None,
     ) -> None:
         """Load all plugins; nothing listens yet.
 
@@ -76,6 +83,7 @@ class Service:
             loaded: the configuration.
             sender: who hands messages on, in place of the SMTP client.
             journal: where attempts and messages are written, in place of `logging`.
+            notify: told how it fares, in the lines of sd_notify(3); from any thread.
 
         Raises:
             ConfigError: a plugin, a certificate or the state file cannot be used.
@@ -103,6 +111,8 @@ class Service:
         self._turns = Turns(clock)
         self._guard = Guard(lambda: self.settings, clock, max_files=max_files)
         self._listeners: list[Listener] = []
+        self._notify = notify
+        self._watch: LoopWatch | None = None
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
         self._reload = asyncio.Event()
@@ -136,8 +146,9 @@ class Service:
         Files are looked at for changes meanwhile. Running transactions may finish within `drain_s`;
         idle sessions hear `421 4.3.2`.
         """
-        watch = LoopWatch()
+        self._watch = watch = LoopWatch(on_change=self._ready_or_not)
         watch.start()
+        self._notify("READY=1", READY)
         try:
             async with asyncio.TaskGroup() as tasks:
                 polling = tasks.create_task(self._poll())
@@ -147,6 +158,19 @@ class Service:
             await self._drain()
         finally:
             watch.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether mail should be sent here: it listens, does not stop, and its loop has turns.
+
+        Any thread may ask.
+        """
+        watch = self._watch
+        return watch is not None and watch.is_ready and not self._stopping.is_set()
+
+    def _ready_or_not(self, is_ready: bool) -> None:  # noqa: FBT001 - a callback's only argument
+        if not self._stopping.is_set():
+            self._notify(READY if is_ready else "STATUS=Not ready: the event loop is held, see the log")
 
     def stop(self) -> None:
         """Make `run` drain and return; a second time, cut off what is still running."""
@@ -166,7 +190,11 @@ class Service:
             try:
                 if self._reload.is_set():
                     self._reload.clear()
-                    await self._epochs.reload()
+                    self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                    try:
+                        await self._epochs.reload()
+                    finally:
+                        self._notify("READY=1", READY)
                 else:
                     await self._epochs.poll()
                 await self._sender.retain(self.settings)
@@ -189,6 +217,7 @@ class Service:
 
     async def _drain(self) -> None:
         log.info("draining")
+        self._notify("STOPPING=1", "STATUS=Draining")
         self._close_listeners()
         async with asyncio.TaskGroup() as tasks:
             drained = tasks.create_task(self._drained())
