@@ -330,6 +330,17 @@ def test_it_is_delivered_again_if_that_is_switched_off_or_over(
         assert len(a.deliveries) == 2
 
 
+def test_switched_off_by_a_reload_it_is_delivered_again_and_forgotten(tmp_path: Path) -> None:
+    with Witness() as a, Router(one_user(a), tmp_path) as router:
+        first = go_unheard(router, a)
+        for times, more in enumerate(({"duplicate_damping": False}, {}), 1):
+            router.configure(one_user(a, **more))
+            router.log.wait("reloaded", times=times)
+            assert send(router).lines[0].startswith(b"2.0.0 Delivered as ")
+        assert len(a.deliveries) == 3
+    assert [one["first"] for one in router.log.find("may be a second copy")] == [first]
+
+
 def test_a_state_file_that_cannot_be_used_costs_one_line(tmp_path: Path) -> None:
     (tmp_path / "smtp-router.db").mkdir()
     with Witness() as a, Router(one_user(a), tmp_path) as router:
