@@ -18,7 +18,7 @@ async def seen_before(
     """Find out whether a message comes a second time.
 
     Args:
-        doubts: those there are.
+        doubts: those there are; one about this message may be among them.
         message: as the client gave it.
         settings: say whether such a message may be answered without being delivered.
         within_s: how long a first one may be waited for that is still on its way, in seconds.
@@ -26,8 +26,6 @@ async def seen_before(
     Returns:
         What the client hears; or else the doubt there is about the first one, if there is any.
     """
-    if not doubts.may_know(message):
-        return None
     try:
         async with asyncio.timeout(within_s):
             doubt = await doubts.find(message)

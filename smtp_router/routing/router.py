@@ -130,14 +130,16 @@ class Router:
             failover_on=route.user.outcomes_that_fail_over,
             accepts_in_doubt=route.user.in_doubt == "accept",
         )
-        before = await seen_before(
-            self._doubts, message, epoch.settings, within_s=limits.deadline - self._clock.now()
-        )
-        if isinstance(before, Reply):
-            return before
-        reply = await self._loop(message, epoch, route, limits, attempts, before=before)
-        if before is not None and not reply.is_transient:
-            self._doubts.forget(before)
+        doubt = None
+        if self._doubts.may_know(message):
+            left_s = limits.deadline - self._clock.now()
+            found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
+            if isinstance(found, Reply):
+                return found
+            doubt = found
+        reply = await self._loop(message, epoch, route, limits, attempts, doubt=doubt)
+        if doubt is not None and not reply.is_transient:
+            self._doubts.forget(doubt)
         return reply
 
     async def _loop(
@@ -148,7 +150,7 @@ class Router:
         limits: Limits,
         attempts: list[Attempt],
         *,
-        before: Doubt | None,
+        doubt: Doubt | None,
     ) -> Reply:
         while True:
             step = next_step(attempts, self._clock.now(), limits)
@@ -159,12 +161,12 @@ class Router:
                 self._log_used_up(message, route, attempts)
                 return without_room(attempts)
             left_s = limits.deadline - self._clock.now()
-            offered = preferred(offer.downstreams, before)
+            offered = preferred(offer.downstreams, doubt)
             chosen = await route.chains.select_downstream(
                 message, offered, tuple(attempts), within_s=left_s
             )
             if chosen is None and len(offered) < len(offer.downstreams):
-                before = None  # whoever was preferred is not wanted now
+                doubt = None  # whoever was preferred is not wanted now
                 continue
             if chosen is None:
                 return give_up(attempts, all_tried=False)

@@ -133,6 +133,21 @@ def test_in_doubt_is_remembered_over_a_kill(tmp_path: Path) -> None:
         assert [one.mail_from for one in b.deliveries] == [b"z@a.example", A]
 
 
+def test_what_is_cut_off_when_the_router_stops_is_in_doubt_after_it(tmp_path: Path) -> None:
+    with Witness({"final": [HANG, NORMAL]}) as a:
+        with Router(one_user(a, drain_s=0.2), tmp_path) as router, router.client() as client:
+            submit(client)
+            a.wait_for(lambda: a.hanging)
+            router.stop()
+            assert client.at_eof()
+            router.ended()
+            first = router.log.wait("in doubt")
+            assert first["code"] is None or first["code"] == 451
+        with Router(one_user(a), tmp_path) as router:
+            assert send(router).code == 250
+            assert router.log.wait("may be a second copy")["first"] == first["id"]
+
+
 def test_one_that_is_in_doubt_again_is_remembered_again(tmp_path: Path) -> None:
     with Witness({"final": [DROP, DROP, NORMAL]}) as a, Router(one_user(a), tmp_path) as router:
         assert [send(router).code for _ in range(3)] == [451, 451, 250]
@@ -236,6 +251,22 @@ def test_if_the_first_one_is_not_delivered_the_second_one_is(
             assert again.reply().code == code
         assert len(a.deliveries) == copies
         assert len(router.log.find("may be a second copy")) == (step is DROP)
+
+
+def test_switched_off_nobody_waits(tmp_path: Path) -> None:
+    gate = Gate()
+    with (
+        Witness({"final": [gate, NORMAL]}) as a,
+        Router(one_user(a, duplicate_damping=False), tmp_path) as router,
+    ):
+        with router.client() as client:
+            submit(client)
+            assert gate.reached.wait(10)
+        send_noop(router)
+        assert send(router).code == 250
+        gate.opened.set()
+        router.log.wait("client gone before the reply")
+        assert len(a.deliveries) == 2
 
 
 def test_whoever_waits_hears_by_the_deadline(tmp_path: Path) -> None:
