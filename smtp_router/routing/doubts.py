@@ -58,6 +58,8 @@ class _Orphan:
 
     message: Message
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    key: str = ""
+    """Of its fingerprint, when somebody has asked for it."""
 
 
 class Doubts:
@@ -95,7 +97,12 @@ class Doubts:
         """
         key = (await _fingerprint(message)).key
         for orphan in tuple(self._orphans.values()):
-            if await _is_same(orphan.message, message, key):
+            other = orphan.message
+            if other is message or outline(other) != outline(message):
+                continue
+            if not orphan.key:
+                orphan.key = (await _fingerprint(other)).key
+            if orphan.key == key:
                 await orphan.ended.wait()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
@@ -127,7 +134,7 @@ class Doubts:
             for_s: for how long that is remembered, in seconds.
         """
         self.counts.in_doubt += 1
-        fields = {
+        fields: dict[str, object] = {
             "downstream": ", ".join(downstreams),
             "mail_from": message.mail_from,
             "rcpt_tos": " ".join(message.rcpt_tos[:LOGGED_RECIPIENTS]),
@@ -136,9 +143,10 @@ class Doubts:
             "code": reply.code if reply else None,
             "count": self.counts.in_doubt,
         }
-        is_over = reply is not None and reply.is_positive
-        downstream = "" if is_over else downstreams[-1]
-        self._begin(self._note_in_doubt(message, fields, downstream, for_s=for_s), about=message)
+        if reply is not None and reply.is_positive:
+            for_s = 0.0
+        work = self._note(message, Kind.IN_DOUBT, downstreams[-1], for_s=for_s, fields=fields)
+        self._begin(work, about=message)
 
     def already_delivered(self, message: Message, doubt: Doubt) -> None:
         """A message is answered `250` without being delivered."""
@@ -172,7 +180,7 @@ class Doubts:
     def unheard(self, message: Message, *, for_s: float) -> None:
         """A message was delivered, and its client could not be told."""
         self.counts.unheard += 1
-        self._begin(self._note_unheard(message, for_s=for_s), about=message)
+        self._begin(self._note(message, Kind.UNHEARD, for_s=for_s), about=message)
 
     async def close(self) -> None:
         """See that all is written."""
@@ -182,34 +190,34 @@ class Doubts:
 
     # How it is done
 
-    async def _note_in_doubt(
-        self, message: Message, fields: dict[str, object], downstream: str, *, for_s: float
-    ) -> None:
-        found = await _fingerprint(message)
-        names = {"fingerprint": found.key, "digest": found.digest}
-        log.warning("in doubt", extra={"fields": _who(message) | names | fields})
-        if downstream:
-            await self._note(message, found.key, Kind.IN_DOUBT, downstream, for_s=for_s)
-
-    async def _note_unheard(self, message: Message, *, for_s: float) -> None:
-        found = await _fingerprint(message)
-        await self._note(message, found.key, Kind.UNHEARD, "", for_s=for_s)
-
     async def _note(
-        self, message: Message, key: str, kind: Kind, downstream: str, *, for_s: float
+        self,
+        message: Message,
+        kind: Kind,
+        downstream: str = "",
+        *,
+        for_s: float,
+        fields: dict[str, object] | None = None,
     ) -> None:
-        made = self._clock.wall().timestamp()
-        doubt = Doubt(
-            key=key,
-            user=message.user,
-            size=message.size,
-            kind=kind,
-            id=message.id,
-            downstream=downstream,
-            made=made,
-            until=made + for_s,
-        )
-        await self._memory.put(doubt, for_s=for_s)
+        """Read the message; log it, if there are fields for that, and remember it, if for any time."""
+        found = await _fingerprint(message)
+        if fields is not None:
+            names = {"fingerprint": found.key, "digest": found.digest}
+            log.warning("in doubt", extra={"fields": _who(message) | names | fields})
+        if for_s:
+            made = self._clock.wall().timestamp()
+            doubt = Doubt(
+                key=found.key,
+                user=message.user,
+                size=message.size,
+                kind=kind,
+                id=message.id,
+                downstream=downstream,
+                made=made,
+                until=made + for_s,
+            )
+            del message  # nobody needs its content while the disk takes its time
+            await self._memory.put(doubt, for_s=for_s)
 
     def _begin(self, work: Coroutine[Any, Any, None], *, about: Message | None = None) -> None:
         """Begin work; until it is done, who asks for this message, or one that looks so, waits."""
@@ -231,12 +239,6 @@ async def _fingerprint(message: Message) -> Fingerprint:
     if message.size <= AT_ONCE_OCTETS:
         return fingerprint(message)
     return await asyncio.to_thread(fingerprint, message)
-
-
-async def _is_same(one: Message, other: Message, key: str) -> bool:
-    if one is other or outline(one) != outline(other):
-        return False
-    return (await _fingerprint(one)).key == key
 
 
 def _who(message: Message) -> dict[str, object]:
