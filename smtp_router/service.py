@@ -7,6 +7,7 @@ import random
 import resource
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -19,10 +20,11 @@ from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.hooks.watch import LoopWatch
+from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
-from smtp_router.routing.ports import Sender
+from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
@@ -32,6 +34,7 @@ from smtp_router.smtp.guard import RESERVED_FILES, Guard
 from smtp_router.smtp.listener import Listener
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
+from smtp_router.state.doubts import Doubt, DoubtBook
 from smtp_router.state.file import StateError, StateFile
 from smtp_router.state.ledger import Ledger
 
@@ -42,6 +45,7 @@ POLL_S = 0.5
 TIDY_S = 1.0
 """How often it is seen to the quotas: what one process gives back, another finds within this time."""
 WANTED_FILES = 65_536
+READY = "STATUS=Ready"
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
 
@@ -66,7 +70,12 @@ class Service:
     """One running router."""
 
     def __init__(
-        self, loaded: Loaded, *, sender: Sender | None = None, journal: Journal | None = None
+        self,
+        loaded: Loaded,
+        *,
+        sender: Sender | None = None,
+        journal: Journal | None = None,
+        notify: Callable[..., None] = lambda *_: None,
     ) -> None:
         """Load all plugins; nothing listens yet.
 
@@ -74,6 +83,7 @@ class Service:
             loaded: the configuration.
             sender: who hands messages on, in place of the SMTP client.
             journal: where attempts and messages are written, in place of `logging`.
+            notify: told how it fares, in the lines of sd_notify(3); from any thread.
 
         Raises:
             ConfigError: a plugin, a certificate or the state file cannot be used.
@@ -82,17 +92,27 @@ class Service:
             raise ConfigError(problems)
         self._clock = clock = MonotonicClock()
         self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
-        self._quotas = Quotas(clock, _ledger(loaded))
+        state = StateFile(loaded.folder / loaded.settings.state)
+        self._quotas = Quotas(clock, _ledger(loaded, state))
+        book = DoubtBook(state)
+        self._doubts = Doubts(clock, book, _known_doubts(book, clock))
         self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
         max_files = _max_files()
         self._sender = SmtpSender(max_connections=max((max_files - RESERVED_FILES) // 2, 1))
         self._router = Router(
-            self._epochs, sender or self._sender, clock, chance=self._ids.random, journal=journal
+            self._epochs,
+            sender or self._sender,
+            clock,
+            chance=self._ids.random,
+            journal=journal,
+            doubts=self._doubts,
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
         self._guard = Guard(lambda: self.settings, clock, max_files=max_files)
         self._listeners: list[Listener] = []
+        self._notify = notify
+        self._watch: LoopWatch | None = None
         self._stopping = asyncio.Event()
         self._cut = asyncio.Event()
         self._reload = asyncio.Event()
@@ -126,8 +146,9 @@ class Service:
         Files are looked at for changes meanwhile. Running transactions may finish within `drain_s`;
         idle sessions hear `421 4.3.2`.
         """
-        watch = LoopWatch()
+        self._watch = watch = LoopWatch(on_change=self._ready_or_not)
         watch.start()
+        self._notify("READY=1", READY)
         try:
             async with asyncio.TaskGroup() as tasks:
                 polling = tasks.create_task(self._poll())
@@ -137,6 +158,19 @@ class Service:
             await self._drain()
         finally:
             watch.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether mail should be sent here: it listens, does not stop, and its loop has turns.
+
+        Any thread may ask.
+        """
+        watch = self._watch
+        return watch is not None and watch.is_ready and not self._stopping.is_set()
+
+    def _ready_or_not(self, is_ready: bool) -> None:  # noqa: FBT001 - a callback's only argument
+        if not self._stopping.is_set():
+            self._notify(READY if is_ready else "STATUS=Not ready: the event loop is held, see the log")
 
     def stop(self) -> None:
         """Make `run` drain and return; a second time, cut off what is still running."""
@@ -156,7 +190,11 @@ class Service:
             try:
                 if self._reload.is_set():
                     self._reload.clear()
-                    await self._epochs.reload()
+                    self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                    try:
+                        await self._epochs.reload()
+                    finally:
+                        self._notify("READY=1", READY)
                 else:
                     await self._epochs.poll()
                 await self._sender.retain(self.settings)
@@ -179,6 +217,7 @@ class Service:
 
     async def _drain(self) -> None:
         log.info("draining")
+        self._notify("STOPPING=1", "STATUS=Draining")
         self._close_listeners()
         async with asyncio.TaskGroup() as tasks:
             drained = tasks.create_task(self._drained())
@@ -199,6 +238,7 @@ class Service:
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
         await self._sender.close()
+        await self._doubts.close()
         await self._quotas.close()
         self._logins.close()
         log.info("stopped")
@@ -262,6 +302,15 @@ class Service:
         """Deliver a message; what the client hears."""
         return await self._router.route(message)
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        """The client of a message has gone: while it is being routed, or before it heard this reply."""
+        if not self.settings.duplicate_damping:
+            return
+        if unheard is None:
+            self._doubts.left(message)
+        elif unheard.is_positive:
+            self._doubts.unheard(message, for_s=self.settings.in_doubt_s)
+
     def new_id(self) -> str:
         """20 characters that no other message has."""
         return f"{self._ids.getrandbits(80):020x}"
@@ -271,19 +320,31 @@ class Service:
         return self._clock.wall()
 
 
-def _ledger(loaded: Loaded) -> Ledger:
+def _ledger(loaded: Loaded, state: StateFile) -> Ledger:
     """Where quotas are kept; the file is opened now if there are any, else when a reload brings some.
 
     Raises:
         ConfigError: it cannot be used.
     """
-    ledger = Ledger(StateFile(loaded.folder / loaded.settings.state))
+    ledger = Ledger(state)
     if loaded.settings.quotas:
         try:
             ledger.open()
         except StateError as error:
             raise ConfigError([loaded.problem(("state",), str(error))]) from error
     return ledger
+
+
+def _known_doubts(book: DoubtBook, clock: Clock) -> list[Doubt]:
+    """What is in doubt from earlier; without a file that can be used, nothing is."""
+    try:
+        return book.load(clock.wall().timestamp())
+    except StateError as error:
+        fields = {"problem": str(error)}
+        log.error(  # noqa: TRY400 - the disk's doing, not ours
+            "state file cannot be used, what is in doubt is kept in memory", extra={"fields": fields}
+        )
+        return []
 
 
 def _max_files() -> int:

@@ -219,6 +219,11 @@ class Router(_Running):
         finally:
             self._stop_listening_to_the_log()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it says that mail should be sent to it."""
+        return self._service.is_ready
+
     def stop(self) -> None:
         """Begin to drain; the second time, cut off."""
         if not self._ended.done():

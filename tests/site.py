@@ -45,6 +45,9 @@ class OpenSite:
         del message
         return Reply(code=250, enhanced="2.0.0", text="Taken")
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        pass
+
     def new_id(self) -> str:
         return "message-1"
 

@@ -123,6 +123,9 @@ class ExampleDownstream:
         self._taken += 1
         return Reply(code=250, enhanced="2.0.0", text=f"Taken by {self.name}, number {self._taken}")
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        """It is forgotten anyway."""
+
     def new_id(self) -> str:
         """Ids only have to be unique among what is kept, and nothing is."""
         return f"{self.name}-{self._taken}"

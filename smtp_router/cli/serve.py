@@ -10,6 +10,7 @@ import click
 
 from smtp_router.cli import logs
 from smtp_router.cli.common import config_option, fail, load_or_exit, run
+from smtp_router.cli.systemd import Notifier
 from smtp_router.config.load import Loaded
 from smtp_router.core.errors import ConfigError
 from smtp_router.routing.journal import Journal
@@ -31,8 +32,9 @@ def serve(config: Path, log_format: str, log_level: str) -> None:
 
 
 async def _serve(loaded: Loaded, journal: Journal) -> None:
+    notifier = Notifier()
     try:
-        service = Service(loaded, journal=journal)
+        service = Service(loaded, journal=journal, notify=notifier.tell)
     except ConfigError as error:
         fail(error)
     loop = asyncio.get_running_loop()
@@ -48,4 +50,9 @@ async def _serve(loaded: Loaded, journal: Journal) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
-    await service.run()
+    pinging = loop.create_task(notifier.ping())
+    try:
+        await service.run()
+    finally:
+        pinging.cancel()
+        notifier.close()

@@ -260,6 +260,12 @@ class User(Model):
         default=frozenset({"deferred"}),
         description="After which outcomes another downstream is tried.",
     )
+    in_doubt: Literal["defer", "accept", "failover"] = Field(
+        default="defer",
+        description="What follows when a downstream did not answer the final dot. defer: 451, and the "
+        "client tries again; accept: 250, as if it had been taken; failover: the next downstream is "
+        "tried, the same as in_doubt in failover_on.",
+    )
 
     @field_validator("password")
     @classmethod
@@ -268,10 +274,20 @@ class User(Model):
         kind_of(value.reveal())
         return value
 
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        """See that `in_doubt` and `failover_on` say the same."""
+        says_otherwise = "in_doubt" in self.model_fields_set and self.in_doubt != "failover"
+        if says_otherwise and "in_doubt" in self.failover_on:
+            message = f"in_doubt: {self.in_doubt} contradicts in_doubt in failover_on: remove one"
+            raise ValueError(message)
+        return self
+
     @property
     def outcomes_that_fail_over(self) -> frozenset[OutcomeKind]:
-        """`failover_on` in the router's own words."""
-        return frozenset(map(OutcomeKind, self.failover_on))
+        """`failover_on` in the router's own words, with what `in_doubt` says."""
+        kinds = frozenset(map(OutcomeKind, self.failover_on))
+        return kinds | {OutcomeKind.IN_DOUBT} if self.in_doubt == "failover" else kinds
 
 
 class Listener(Model):
@@ -398,9 +414,20 @@ class Settings(Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts, description="Time limits for each stage at a downstream."
     )
+    in_doubt_s: Seconds = Field(
+        default=3600,
+        description="How long a message that is in doubt, or of whose delivery its client did not hear, "
+        "is recognized when it comes again.",
+    )
+    duplicate_damping: bool = Field(
+        default=True,
+        description="Answer 250 without a second delivery when the same message comes again whose "
+        "delivery the client could not be told of.",
+    )
     state: Path = Field(
         default=Path("smtp-router.db"),
-        description="The file that outlives a restart, for limits per day and per month.",
+        description="The file that outlives a restart, for limits per day and per month and for what is "
+        "in doubt.",
     )
     health: Health = Field(default_factory=Health, description="When a downstream is rested.")
 

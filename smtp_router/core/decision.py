@@ -23,6 +23,7 @@ from smtp_router.core.reply import Reply
 
 UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="No downstream took the message")
 IN_DOUBT = Reply(code=451, enhanced="4.4.2", text="A downstream did not confirm the message")
+ACCEPTED = Reply(code=250, enhanced="2.0.0", text="Accepted without a confirmation")
 TOO_LATE = Reply(code=451, enhanced="4.4.7", text="The message could not be delivered in time")
 USED_UP = Reply(code=451, enhanced="4.7.1", text="Sending limits are reached, try again later")
 OUR_FAULT = Reply(code=451, enhanced="4.3.0", text="Local error in processing")
@@ -55,11 +56,13 @@ class Limits:
             have an answer.
         downstreams: how many there are to try; each is tried at most once.
         failover_on: after which outcomes another downstream is tried.
+        accepts_in_doubt: whether a message that is in doubt counts as delivered: somebody has said so.
     """
 
     deadline: float
     downstreams: int
     failover_on: frozenset[OutcomeKind] = frozenset({OutcomeKind.DEFERRED})
+    accepts_in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,8 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
     """
     if attempts:
         last = attempts[-1].outcome
+        if isinstance(last, InDoubt) and limits.accepts_in_doubt:
+            return Finish(reply=ACCEPTED)
         if isinstance(last, Delivered) or last.kind not in limits.failover_on:
             return Finish(reply=_last_word(attempts))
     untried = limits.downstreams - len(attempts)

@@ -4,7 +4,6 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 `core/decision.py`.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -24,12 +23,15 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
+from smtp_router.routing.again import preferred, seen_before
+from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
 from smtp_router.routing.ports import Clock, Sender
 from smtp_router.routing.shield import to_the_end
 from smtp_router.routing.target import Passage
 from smtp_router.routing.waiting import WaitingLines
+from smtp_router.state.doubts import Doubt
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Router:
         *,
         chance: Callable[[], float],
         journal: Journal | None = None,
+        doubts: Doubts | None = None,
     ) -> None:
         """Take what routing needs from outside.
 
@@ -69,12 +72,14 @@ class Router:
             clock: time.
             chance: gives a number from 0 to 1, any of them as likely as any other.
             journal: where attempts and messages are written; without one, `logging` is it.
+            doubts: which messages may come a second time; without one, those of this router's time.
         """
         self._epochs = epochs
         self._sender = sender
         self._clock = clock
         self._chance = chance
         self._journal = journal or LoggingJournal()
+        self._doubts = doubts or Doubts(clock)
         self._lines = WaitingLines(clock)
 
     async def route(self, message: Message) -> Reply:
@@ -86,8 +91,9 @@ class Router:
         """
         started = self._clock.now()
         attempts: list[Attempt] = []
+        reply = None
+        epoch = self._epochs.current
         try:
-            epoch = self._epochs.current
             route = epoch.routes.get(message.user)
             if route is not None and route.is_stale():
                 epoch = await self._epochs.refresh()
@@ -95,22 +101,21 @@ class Router:
             if route is None:
                 reply = UNKNOWN_USER
             else:
-                reply = await self._loop(message, epoch, route, started, attempts)
+                reply = await self._deliver(message, epoch, route, started, attempts)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
             self._log_failure(message, "plugin failed", error, plugin=error.plugin)
             reply = OUR_FAULT
-        except asyncio.CancelledError:
-            self._log_message(message, None, attempts, self._clock.now() - started)
-            raise
         except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
             self._log_failure(message, "routing failed", error)
             reply = OUR_FAULT
-        self._log_message(message, reply, attempts, self._clock.now() - started)
+        finally:  # also if the client has gone away, and there is no reply
+            self._log_message(message, reply, attempts, self._clock.now() - started)
+            self._note_doubt(message, reply, attempts, epoch)
         return reply
 
-    async def _loop(
+    async def _deliver(
         self,
         message: Message,
         epoch: Epoch,
@@ -118,11 +123,35 @@ class Router:
         started: float,
         attempts: list[Attempt],
     ) -> Reply:
+        """Deliver it, unless that was done before."""
         limits = Limits(
             deadline=started + epoch.settings.deadline_s,
             downstreams=len(route.targets),
             failover_on=route.user.outcomes_that_fail_over,
+            accepts_in_doubt=route.user.in_doubt == "accept",
         )
+        doubt = None
+        if self._doubts.may_know(message):
+            left_s = limits.deadline - self._clock.now()
+            found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
+            if isinstance(found, Reply):
+                return found
+            doubt = found
+        reply = await self._loop(message, epoch, route, limits, attempts, doubt=doubt)
+        if doubt is not None and not reply.is_transient:
+            self._doubts.forget(doubt)
+        return reply
+
+    async def _loop(
+        self,
+        message: Message,
+        epoch: Epoch,
+        route: Route,
+        limits: Limits,
+        attempts: list[Attempt],
+        *,
+        doubt: Doubt | None,
+    ) -> Reply:
         while True:
             step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
@@ -132,9 +161,13 @@ class Router:
                 self._log_used_up(message, route, attempts)
                 return without_room(attempts)
             left_s = limits.deadline - self._clock.now()
+            offered = preferred(offer.downstreams, doubt)
             chosen = await route.chains.select_downstream(
-                message, offer.downstreams, tuple(attempts), within_s=left_s
+                message, offered, tuple(attempts), within_s=left_s
             )
+            if chosen is None and len(offered) < len(offer.downstreams):
+                doubt = None  # whoever was preferred is not wanted now
+                continue
             if chosen is None:
                 return give_up(attempts, all_tried=False)
             target = route.targets[chosen.name]
@@ -172,6 +205,14 @@ class Router:
             return offer
         await self._lines.wait(route, attempts, deadline)
         return route.offer(attempts, self._clock.now())
+
+    def _note_doubt(
+        self, message: Message, reply: Reply | None, attempts: list[Attempt], epoch: Epoch
+    ) -> None:
+        names = [one.downstream.name for one in attempts if isinstance(one.outcome, InDoubt)]
+        if names:
+            self._doubts.in_doubt(message, names, reply, for_s=epoch.settings.in_doubt_s)
+        self._doubts.ended(message)
 
     def _log_used_up(self, message: Message, route: Route, attempts: list[Attempt]) -> None:
         now = self._clock.now()
@@ -246,6 +287,8 @@ def _with_id(reply: Reply, message: Message) -> Reply:
 def _final_word(reply: Reply | None, last: Attempt | None) -> str:
     if last and isinstance(last.outcome, Delivered | InDoubt):
         return last.outcome.kind
+    if reply is not None and reply.is_positive:
+        return "duplicate"  # one of an earlier one, which was delivered
     if reply is None:
         return "abandoned"  # the client went away before any final dot was out
     return "rejected" if reply.is_permanent else "deferred"

@@ -13,7 +13,7 @@ from typing import Any, cast
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
-from smtp_router.core.message import received
+from smtp_router.core.message import Message, received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
@@ -64,6 +64,7 @@ class ClientSession(Link):
         self._draining = False
         self._is_early = False
         self._is_gone = False
+        self._routed: Message | None = None
 
     # The connection
 
@@ -174,6 +175,8 @@ class ClientSession(Link):
         """Once: a second cancellation would end a delivery whose final dot is out."""
         if self._work is not None and not self._cancelled:
             self._cancelled = True
+            if self._routed is not None:
+                self._site.gone(self._routed)
             # Not before its first step, which is on its way: what has not begun cannot clean up.
             self.loop.call_soon(self._work.cancel)
 
@@ -325,10 +328,15 @@ class ClientSession(Link):
             mail_parameters=submit.mail_parameters,
             rcpt_parameters=submit.rcpt_parameters,
         )
-        reply = await self._site.route(message)
-        if self._closing_since is not None:
+        self._routed = message
+        try:
+            reply = await self._site.route(message)
+        finally:
+            self._routed = None
+        if self._closing_since is not None or self.transport is None or self.transport.is_closing():
             fields = {"id": message.id, "reply": str(reply)}
             log.warning("client gone before the reply", extra={"fields": fields})
+            self._site.gone(message, reply)
         return answer(reply)
 
     # TLS

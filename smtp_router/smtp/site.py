@@ -56,6 +56,10 @@ class Site(Protocol):
         """Deliver a message; what the client hears."""
         ...
 
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
+        """The client of a message has gone: while it is being routed, or before it heard this reply."""
+        ...
+
     def new_id(self) -> str:
         """An id that no other message has."""
         ...

@@ -20,14 +20,19 @@ BUSY_S = 5.0
 _APPLICATION = 0x736D7072  # "smpr": of SQLite's files, only those with this are ours
 _VERSION = 1
 _SCHEMA = """
-CREATE TABLE counted (
+CREATE TABLE IF NOT EXISTS counted (
     name TEXT NOT NULL, period TEXT NOT NULL, units INTEGER NOT NULL, PRIMARY KEY (name, period)
 ) WITHOUT ROWID;
-CREATE TABLE leased (
+CREATE TABLE IF NOT EXISTS leased (
     process TEXT NOT NULL, slot INTEGER NOT NULL, name TEXT NOT NULL, period TEXT NOT NULL,
     units INTEGER NOT NULL, PRIMARY KEY (process, slot)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS doubts (
+    key TEXT PRIMARY KEY, user TEXT NOT NULL, size INTEGER NOT NULL, kind TEXT NOT NULL,
+    id TEXT NOT NULL, downstream TEXT NOT NULL, made REAL NOT NULL, until REAL NOT NULL
+) WITHOUT ROWID;
 """
+"""A table that is missing is made: files from before it was needed stay good, for either version."""
 
 
 class StateError(Exception):
@@ -129,11 +134,9 @@ def _see_that_it_is_ours(connection: sqlite3.Connection) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if (application, version) == (_APPLICATION, _VERSION):
-        return
-    if application == _APPLICATION:
+    if application == _APPLICATION and version != _VERSION:
         raise sqlite3.DatabaseError(f"of version {version}, which this router does not know")
-    if tables:
+    if application != _APPLICATION and tables:
         raise sqlite3.DatabaseError("of another program")
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)

@@ -219,6 +219,11 @@ def test_the_original_short_form_works_as_it_is() -> None:
             "11: users[0].failover_on[0]: must be 'deferred', 'rejected' or 'in_doubt'",
         ),
         (
+            "[deferred]",
+            "[in_doubt]\n    in_doubt: accept",
+            "7: users[0]: in_doubt: accept contradicts in_doubt in failover_on: remove one",
+        ),
+        (
             "tls: auto",
             "tls: ssl",
             "17: users[0].downstreams[0].tls: must be 'auto', 'none', 'starttls' or 'implicit'",

@@ -1,6 +1,7 @@
 """What settings are when nothing is said, and what cannot be done to them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -105,6 +106,26 @@ def test_a_plugin_by_its_name_alone_has_no_options() -> None:
 def test_failover_on_is_given_in_words(failover_on: list[str]) -> None:
     (user,) = read(config_text(failover_on=failover_on)).users
     assert user.outcomes_that_fail_over == {OutcomeKind(word) for word in failover_on}
+
+
+@pytest.mark.parametrize(
+    ("keys", "fails_over"),
+    [
+        ({}, False),
+        ({"in_doubt": "defer"}, False),
+        ({"in_doubt": "accept", "failover_on": ["rejected"]}, False),
+        ({"in_doubt": "failover"}, True),
+        ({"in_doubt": "failover", "failover_on": ["rejected"]}, True),
+        ({"in_doubt": "failover", "failover_on": ["in_doubt"]}, True),
+        ({"failover_on": ["in_doubt"]}, True),
+    ],
+    ids=str,
+)
+def test_two_keys_say_whether_a_message_in_doubt_fails_over(
+    keys: dict[str, Any], *, fails_over: bool
+) -> None:
+    (user,) = read(config_text(**keys)).users
+    assert (OutcomeKind.IN_DOUBT in user.outcomes_that_fail_over) is fails_over
 
 
 @pytest.mark.parametrize(

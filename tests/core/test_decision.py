@@ -16,6 +16,7 @@ from smtp_router import (
     Stage,
 )
 from smtp_router.core.decision import (
+    ACCEPTED,
     CLOCK_TOLERANCE_S,
     IN_DOUBT,
     OUR_FAULT,
@@ -103,6 +104,16 @@ def test_a_permanent_reply_is_not_tried_elsewhere(stage: Stage) -> None:
 
 def test_in_doubt_is_not_tried_elsewhere() -> None:
     assert reply([in_doubt()]) == IN_DOUBT
+
+
+def test_in_doubt_counts_as_delivered_only_if_somebody_has_said_so() -> None:
+    limits = Limits(deadline=100, downstreams=3, accepts_in_doubt=True)
+    attempts = [make_attempt(deferred()), make_attempt(in_doubt(), "b")]
+    assert next_step(attempts, 0, limits) == Finish(reply=ACCEPTED)
+    for outcome in (deferred(), rejected(), unreachable()):
+        assert next_step([make_attempt(outcome)], 0, limits) == next_step(
+            [make_attempt(outcome)], 0, Limits(deadline=100, downstreams=3)
+        )
 
 
 def test_a_delivery_ends_it() -> None:

@@ -16,6 +16,7 @@ from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings
 from smtp_router.core.blame import Blame, blame
 from smtp_router.core.decision import (
+    IN_DOUBT,
     OUR_FAULT,
     SERVICE_CLOSING,
     SESSION_REPLIES,
@@ -32,6 +33,7 @@ from smtp_router.core.message import TLS, Message
 from smtp_router.core.outcome import SESSION_STAGES, OutcomeKind
 from smtp_router.core.replies import ReplyClass, Rule, judge
 from smtp_router.credentials import Kind, Verifier
+from smtp_router.routing.again import delivered_already
 from smtp_router.routing.policy import SENDER, TOO_OFTEN
 from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
@@ -188,6 +190,10 @@ def answers() -> str:
         (what, where, _only({_heard(outcome) for outcome in outcomes}))
         for what, where, outcomes in cases
     ]
+    accepting = Limits(deadline=1, downstreams=1, accepts_in_doubt=True)
+    step = next_step([make_attempt(InDoubt())], 0, accepting)
+    assert isinstance(step, Finish)
+    rows.append(("`in_doubt`, with `in_doubt: accept`", "`final`", f"`{step.reply} as ID`"))
     return table(("outcome", "at stage", "the client hears"), rows)
 
 
@@ -218,6 +224,7 @@ def lmtp() -> str:
 
 def others() -> str:
     """Replies to a message that no outcome speaks for."""
+    unheard = "[did not hear of it](in-doubt.md#a-client-did-not-hear)"
     return table(
         ("when", "the client hears"),
         [
@@ -228,6 +235,11 @@ def others() -> str:
             ),
             ("all downstreams that are left have reached their [limits](limits.md)", _code(USED_UP)),
             ("a plugin failed, or the router itself", _code(OUR_FAULT)),
+            (
+                f"the message was delivered before, as ID, and its client {unheard}",
+                _code(delivered_already("ID")),
+            ),
+            ("the same, and it is still on its way when time runs out", _code(IN_DOUBT)),
             ("the user was taken out of the configuration during the session", _code(UNKNOWN_USER)),
         ],
     )
@@ -385,6 +397,9 @@ class _Site:
         raise NotImplementedError
 
     async def route(self, message: Message) -> Reply:
+        raise NotImplementedError
+
+    def gone(self, message: Message, unheard: Reply | None = None) -> None:
         raise NotImplementedError
 
     def new_id(self) -> str:

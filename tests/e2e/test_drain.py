@@ -71,6 +71,19 @@ def test_a_transaction_that_has_begun_may_end(tmp_path: Path) -> None:
         assert len(a.deliveries) == 3
 
 
+def test_it_is_ready_until_it_begins_to_stop(tmp_path: Path) -> None:
+    with Witness() as a, Router(one_user(a), tmp_path) as router:
+        with router.client() as client:
+            ready = [router.is_ready]
+            assert client.command(b"MAIL FROM:<a@a.example>").code == 250
+            router.stop()
+            router.log.wait("draining")
+            ready.append(router.is_ready)
+            assert client.command(b"RSET").code == 250
+        router.ended()
+    assert ready == [True, False]
+
+
 def test_a_transaction_that_is_given_up_ends_the_session_too(tmp_path: Path) -> None:
     with Witness() as a, Router(one_user(a), tmp_path) as router, router.client() as client:
         assert client.command(b"MAIL FROM:<a@a.example>").code == 250

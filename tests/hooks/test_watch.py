@@ -101,3 +101,39 @@ async def test_an_async_plugin_that_waits_holds_nothing(lines: Lines) -> None:
     finally:
         watch.stop()
     assert not lines.records
+
+
+async def test_a_loop_that_is_held_for_long_is_not_ready_until_it_has_turns(lines: Lines) -> None:
+    changes: list[bool] = []
+    changed = threading.Event()
+
+    def note(is_ready: bool) -> None:  # noqa: FBT001 - as it is called
+        changes.append(is_ready)
+        changed.set()
+
+    watch = LoopWatch(slow_s=0.02, not_ready_s=0.1, on_change=note)
+    watch.start()
+    try:
+        ready = [watch.is_ready]
+        await called(lambda: changed.wait(10))((), 5.0)
+        ready.append(watch.is_ready)
+        changed.clear()
+        await asyncio.to_thread(changed.wait, 10)
+        ready.append(watch.is_ready)
+    finally:
+        watch.stop()
+    assert changes == [False, True]
+    assert ready == [True, False, True]
+    assert [one.getMessage() for one in lines.records] == ["event loop held", "not ready", "ready again"]
+    assert vars(lines.records[1])["fields"]["plugin"] == "slow"
+
+
+async def test_a_loop_that_is_held_for_less_stays_ready(lines: Lines) -> None:
+    watch = LoopWatch(slow_s=0.02, not_ready_s=30)
+    watch.start()
+    try:
+        await called(lambda: lines.has_come.wait(10))((), 5.0)
+        assert watch.is_ready
+    finally:
+        watch.stop()
+    assert [one.getMessage() for one in lines.records] == ["event loop held"]
