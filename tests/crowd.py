@@ -9,7 +9,9 @@ Rules:
 import asyncio
 import base64
 import itertools
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
@@ -21,6 +23,8 @@ AGAIN_S: Final = 0.02
 """Pause before a message is sent again."""
 PATIENCE_S: Final = 30.0
 """Longest that a client waits for anything."""
+START_INPUT: Final = 354
+REFUSED: Final = 400
 CLOSING: Final = 421
 BODY: Final = b"hello\r\n.\r\n..\r\n" + 10 * (70 * b"x" + b"\r\n")
 
@@ -36,8 +40,7 @@ class Crowd:
         clients: int,
         messages: int | None = None,
         forgives: bool = False,
-        user: str = USER,
-        password: str = PASSWORD,
+        body: bytes = BODY,
     ) -> None:
         """Take where the router is, who it is, and how much is sent.
 
@@ -47,18 +50,26 @@ class Crowd:
             clients: how many there are.
             messages: how many they send in all; without: until `stop`.
             forgives: whether a session may be lost.
-            user: their login.
-            password: the same.
+            body: of each message.
         """
         self.ledgers = ledgers
         self.seconds: list[float] = []
         """How long each answer to a final dot took, from MAIL on."""
         self.errors: list[str] = []
         self.lost_sessions = 0
+        self.refusals: Counter[int] = Counter()
+        """How often which answer came to MAIL, RCPT or DATA."""
         self._port, self._clients, self._forgives = port, clients, forgives
-        self._login = base64.b64encode(f"\0{user}\0{password}".encode())
+        self._login = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+        self._body = body
         self._numbers: Iterator[int] = iter(range(messages)) if messages else itertools.count()
         self._is_stopping = False
+        self._changed = threading.Condition()
+
+    def wait_lost(self, sessions: int, seconds: float = PATIENCE_S) -> None:
+        """Wait until so many sessions were lost."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.lost_sessions >= sessions, seconds)
 
     def stop(self) -> None:
         """Begin no more messages; those under way are sent until it is known what became of them."""
@@ -73,7 +84,7 @@ class Crowd:
     async def _client(self) -> None:
         with _Line(self._port, self._login) as line:
             for number in self._numbers:
-                content = b"Subject: %d\r\n\r\n" % number + BODY
+                content = b"Subject: %d\r\n\r\n" % number + self._body
                 await self._send(line, Sent(f"m{number}@a.example", (f"r{number}@b.example",), content))
                 if self._is_stopping:
                     return
@@ -93,13 +104,17 @@ class Crowd:
             if line.dot_is_out:
                 self.ledgers.tells(sent.mail_from, None)
             line.close()
-            self.lost_sessions += 1
+            with self._changed:
+                self.lost_sessions += 1
+                self._changed.notify_all()
             if not self._forgives or isinstance(error, ValueError | TimeoutError):
                 self.errors.append(f"{sent.mail_from}: {error!r}")
             return None
         if line.dot_is_out:
             self.seconds.append(time.monotonic() - began)
             self.ledgers.tells(sent.mail_from, code)
+        else:
+            self.refusals[code] += 1
         if code == CLOSING:
             line.close()
         return code
@@ -166,8 +181,14 @@ class _Session:
         """Up to DATA, all in one; the first refusal, or 0."""
         rcpts = "".join(f"RCPT TO:<{address}>\r\n" for address in sent.rcpt_tos)
         self._writer.write(f"MAIL FROM:<{sent.mail_from}>\r\n{rcpts}DATA\r\n".encode())
-        codes = [await self._reply() for _ in range(len(sent.rcpt_tos) + 2)]
-        return next((code for code in codes if code >= 400), 0)
+        *codes, data = [await self._reply() for _ in range(len(sent.rcpt_tos) + 2)]
+        refusal = next((code for code in (*codes, data) if code >= REFUSED), 0)
+        if refusal and data == START_INPUT:
+            raise ValueError("content is wanted of a message that was refused")
+        if refusal and refusal != CLOSING:
+            self._writer.write(b"RSET\r\n")
+            await self._reply()
+        return refusal
 
     async def content(self, content: bytes) -> int:
         self._writer.write((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")

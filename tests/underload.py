@@ -3,16 +3,17 @@
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from smtp_router.testing import ScriptedDownstream
-from tests.crowd import Crowd, CrowdThread
+from tests.crowd import BODY, Crowd, CrowdThread
 from tests.ledgers import Ledgers
 from tests.running import Config, Router, Serve, config, user
 
+NEVER: Final = 500
 KILL_AFTER_S: Final = (0.05, 0.35)
 """How long a router that is about to be killed has worked, at least and at most."""
 
@@ -50,18 +51,23 @@ class Load:
         for router in logs:
             ledgers.logs(router.log.entries)
         assert ledgers.violations() == []
-        assert self.crowd.errors == []
+        assert not self.crowd.errors, self.crowd.errors
         assert ledgers.codes[250] > 0
-        assert not any(code and code >= 500 for code in ledgers.codes), ledgers.codes
+        heard = self.crowd.refusals.keys() | ledgers.codes.keys()
+        assert not any(code and code >= NEVER for code in heard), heard
         return ledgers
 
 
 @contextmanager
 def load(
-    router: Router | Serve, *downstreams: ScriptedDownstream, clients: int = 8, forgives: bool = False
+    router: Router | Serve,
+    *downstreams: ScriptedDownstream,
+    clients: int = 8,
+    forgives: bool = False,
+    body: bytes = BODY,
 ) -> Iterator[Load]:
     """Load on a router, which ends with the block; the first downstream has to get a share of it."""
-    crowd = Crowd(lambda: router.port, Ledgers(), clients=clients, forgives=forgives)
+    crowd = Crowd(lambda: router.port, Ledgers(), clients=clients, forgives=forgives, body=body)
     with CrowdThread(crowd):
         under = Load(crowd, *downstreams)
         under.flows()
@@ -69,36 +75,52 @@ def load(
 
 
 def rounds(
-    folder: Path, number: signal.Signals, times: int, *, clients: int = 8, seed: int = 0
+    folder: Path,
+    times: int,
+    end: Callable[[Serve, Crowd], int],
+    *,
+    clients: int = 8,
+    body: bytes = BODY,
 ) -> tuple[Crowd, list[int]]:
-    """Send a router this signal at a random moment under load, start it again, and so on.
+    """Start a router under load, have it end somehow, and so on; the last one finds all in order.
+
+    Args:
+        folder: for the configuration.
+        times: how often it ends.
+        end: ends a router under load; its exit code.
+        clients: how many send.
+        body: of their messages.
 
     Returns:
         The crowd, whose ledgers are complete, and the exit codes.
     """
-    chance = random.Random(seed)  # noqa: S311 - moments
     port = [0]
-    crowd = Crowd(lambda: port[0], Ledgers(), clients=clients, forgives=True)
+    crowd = Crowd(lambda: port[0], Ledgers(), clients=clients, forgives=True, body=body)
     codes = []
     with ExitStack() as stack:
         a = stack.enter_context(ScriptedDownstream(name="a"))
         b = stack.enter_context(ScriptedDownstream(name="b"))
-
-        def started(router: Serve) -> None:
-            port[0] = router.port
-            before = len(a.messages)
-            a.wait_for(lambda: len(a.messages) > before)
-
         with CrowdThread(crowd):
             for _ in range(times):
                 with Serve(evenly(a, b), folder) as router:
-                    started(router)
-                    time.sleep(chance.uniform(*KILL_AFTER_S))  # the moment is what is random
-                    router.signal(number)
-                    codes.append(router.ended())
+                    port[0] = router.port
+                    codes.append(end(router, crowd))
                 crowd.ledgers.logs(router.log.entries)
             router = stack.enter_context(Serve(evenly(a, b), folder))
-            started(router)
+            port[0] = router.port
         crowd.ledgers.logs(router.log.entries)
         crowd.ledgers.takes(a.messages + b.messages)
     return crowd, codes
+
+
+def signals(number: signal.Signals, seed: int = 0) -> Callable[[Serve, Crowd], int]:
+    """Sends a router this signal at a random moment."""
+    chance = random.Random(seed)  # noqa: S311 - moments
+
+    def end(router: Serve, _: Crowd) -> int:
+        router.log.wait("message")
+        time.sleep(chance.uniform(*KILL_AFTER_S))  # the moment is what is random
+        router.signal(number)
+        return router.ended()
+
+    return end
