@@ -41,6 +41,7 @@ class Crowd:
         messages: int | None = None,
         forgives: bool = False,
         body: bytes = BODY,
+        pause_s: float = 0.0,
     ) -> None:
         """Take where the router is, who it is, and how much is sent.
 
@@ -51,17 +52,18 @@ class Crowd:
             messages: how many they send in all; without: until `stop`.
             forgives: whether a session may be lost.
             body: of each message.
+            pause_s: how long each client waits between two messages.
         """
         self.ledgers = ledgers
-        self.seconds: list[float] = []
-        """How long each answer to a final dot took, from MAIL on."""
+        self.answers: list[tuple[float, float]] = []
+        """For each answer to a final dot: when MAIL was said (`time.monotonic()`), how long it took."""
         self.errors: list[str] = []
         self.lost_sessions = 0
         self.refusals: Counter[int] = Counter()
         """How often which answer came to MAIL, RCPT or DATA."""
         self._port, self._clients, self._forgives = port, clients, forgives
         self._login = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
-        self._body = body
+        self._body, self._pause_s = body, pause_s
         self._numbers: Iterator[int] = iter(range(messages)) if messages else itertools.count()
         self._is_stopping = False
         self._changed = threading.Condition()
@@ -88,6 +90,7 @@ class Crowd:
                 await self._send(line, Sent(f"m{number}@a.example", (f"r{number}@b.example",), content))
                 if self._is_stopping:
                     return
+                await asyncio.sleep(self._pause_s)
 
     async def _send(self, line: "_Line", sent: Sent) -> None:
         """Until it is known what became of it."""
@@ -111,7 +114,7 @@ class Crowd:
                 self.errors.append(f"{sent.mail_from}: {error!r}")
             return None
         if line.dot_is_out:
-            self.seconds.append(time.monotonic() - began)
+            self.answers.append((began, time.monotonic() - began))
             self.ledgers.tells(sent.mail_from, code)
         else:
             self.refusals[code] += 1

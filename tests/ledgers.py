@@ -73,6 +73,11 @@ class Ledgers:
         return Counter(code for codes in self.told.values() for code in codes)
 
     @property
+    def answered(self) -> int:
+        """How many messages have an answer, or more than one."""
+        return len(self.told)
+
+    @property
     def doubles(self) -> int:
         """How many there are beyond one of each."""
         return sum(count - 1 for count in self.copies.values())

@@ -296,7 +296,11 @@ class ScriptedDownstream:
     async def _serve(self, sock: socket.socket, connection: int) -> None:
         wire = Wire(paused=self._implicit_tls)
         self._fresh.discard(sock)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, sock)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, sock)
+        except OSError:
+            sock.close()
+            return
         with self._news():
             self._wires.add(wire)
         try:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import struct
+from typing import cast
 
 PART_S = 1.0
 """How long a peer that was said good-bye may take to close."""
@@ -30,10 +31,9 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
         if self._paused:
-            transport.pause_reading()
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
