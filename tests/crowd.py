@@ -80,14 +80,15 @@ class Crowd:
     async def run(self) -> None:
         """Send."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._clients):
-                tasks.create_task(self._client())
+            for number in range(self._clients):
+                tasks.create_task(self._client(self._pause_s * number / self._clients))
 
-    async def _client(self) -> None:
+    async def _client(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
         with _Line(self._port, self._login) as line:
             for number in self._numbers:
                 content = b"Subject: %d\r\n\r\n" % number + self._body
-                await self._send(line, Sent(f"m{number}@a.example", (f"r{number}@b.example",), content))
+                await self._send(line, Sent(f"m{number}@a.example", _recipients(number), content))
                 if self._is_stopping:
                     return
                 await asyncio.sleep(self._pause_s)
@@ -121,6 +122,10 @@ class Crowd:
         if code == CLOSING:
             line.close()
         return code
+
+
+def _recipients(number: int) -> tuple[str, ...]:
+    return tuple(f"r{number}.{each}@b.example" for each in range(1 + number % 3))
 
 
 class _Line:

@@ -40,6 +40,8 @@ FAULTS: Final[tuple[Step, ...]] = (
 SESSION: Final = ("accept", "banner", "ehlo")
 TRANSACTION: Final = ("mail", "rcpt", "data", "final")
 BODY: Final = b"hello\r\n.\r\nbye\r\n"
+PAUSE_S: Final = 2.0
+"""Between two messages of a client: how fast a crowd is that has piled up, is not what is measured."""
 CONNECT_S: Final = 1.0
 P99_S: Final = CONNECT_S + 0.1
 AFTER_S: Final = 3.0
@@ -141,7 +143,7 @@ async def primary(clients: int, folder: Path, *, vanishes: bool) -> Report:
         b = await stack.enter_async_context(ScriptedDownstream(name="b"))
         settings = _settings(a, b, algorithm="failover", timeouts={"connect_s": CONNECT_S})
         router = stack.enter_context(RouterProcess(settings, folder))
-        crowd = Crowd(lambda: router.port, Ledgers(), clients=clients, body=BODY, pause_s=0.5)
+        crowd = Crowd(lambda: router.port, Ledgers(), clients=clients, body=BODY, pause_s=PAUSE_S)
         running = asyncio.ensure_future(crowd.run())
         gone: list[float] = []
         report = Report()
