@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from smtp_router.testing.conversation import Conversation
 from smtp_router.testing.door import HOST, Door
 from smtp_router.testing.loop import LoopThread
-from smtp_router.testing.records import Taken
+from smtp_router.testing.records import Record
 from smtp_router.testing.steps import Close, Hang, Prompter, Reset, Say, Script, Step
 from smtp_router.testing.wire import GoneError, Wire, linger_no_time
 
 EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 104857600", "ENHANCEDSTATUSCODES")
 
 
-class ScriptedDownstream:
+class ScriptedDownstream(Record):
     """A downstream that behaves as told, on a free port of 127.0.0.1.
 
     `with` runs it in a thread of its own; `async with` on the running event loop, where hundreds of them
@@ -52,6 +50,7 @@ class ScriptedDownstream:
     ) -> None:
         if implicit_tls and tls is None:
             raise ValueError("implicit_tls needs tls")
+        super().__init__()
         self.name = name
         self.login = login
         self.extensions = tuple(extensions)
@@ -60,9 +59,6 @@ class ScriptedDownstream:
         self.connections = 0
         """How many connections were made."""
         self._tls, self._implicit_tls = tls, implicit_tls
-        self._messages: list[Taken] = []
-        self._heard: list[str] = []
-        self._changed = threading.Condition()
         self._prompters: list[Prompter] = []
         self._wires: set[Wire] = set()
         self._fresh: set[socket.socket] = set()
@@ -101,8 +97,8 @@ class ScriptedDownstream:
         await self._stop()
 
     def __repr__(self) -> str:
-        state = f"{len(self._messages)} messages, {self.open_now} of {self.connections} connections open"
-        return f"<ScriptedDownstream {self.name} {self.addr}: {state}; {self._heard[-5:]}>"
+        state = f"{len(self.messages)} messages, {self.open_now} of {self.connections} connections open"
+        return f"<ScriptedDownstream {self.name} {self.addr}: {state}; {self.heard[-5:]}>"
 
     @property
     def addr(self) -> str:
@@ -125,23 +121,6 @@ class ScriptedDownstream:
         """Listen again, on the same port."""
         self._do(self._revive)
 
-    # Records.
-
-    @property
-    def messages(self) -> tuple[Taken, ...]:
-        """All messages that arrived whole, whatever was said to them, in the order of their end."""
-        return tuple(self._messages)
-
-    @property
-    def delivered(self) -> tuple[Taken, ...]:
-        """Those to which a positive reply was said."""
-        return tuple(taken for taken in self.messages if taken.is_delivered)
-
-    @property
-    def heard(self) -> tuple[str, ...]:
-        """All command lines, without their CRLF; logins are among them."""
-        return tuple(self._heard)
-
     @property
     def open_now(self) -> int:
         """How many connections are open."""
@@ -152,48 +131,18 @@ class ScriptedDownstream:
         """How many connections hang, as a script has it."""
         return len(self._hanging)
 
-    def forget(self) -> tuple[Taken, ...]:
-        """Forget the messages and commands so far; returns the messages."""
-        with self._changed:
-            messages = tuple(self._messages)
-            del self._messages[: len(messages)]
-            self._heard.clear()
-        return messages
-
-    def wait_for(self, predicate: Callable[[], object], seconds: float = 10.0) -> None:
-        """Wait until something is so; asked again whenever something happens here.
-
-        From the event loop that this runs on, use `asyncio.to_thread`.
-
-        Raises:
-            TimeoutError: it is not so within these seconds.
-        """
-        with self._changed:
-            if not self._changed.wait_for(predicate, seconds):
-                raise TimeoutError(f"not within {seconds} s: {self!r}")
-
     # For conversations.
 
     def next_step(self, connection: int, stage: str, detail: str = "") -> Step:
         """Take the next step of the script that a connection follows."""
         return self._prompter(connection).next(stage, detail)
 
-    def hears(self, line: str) -> None:
-        """Record a command."""
-        with self._news():
-            self._heard.append(line)
-
-    def keeps(self, taken: Taken) -> None:
-        """Record a message."""
-        with self._news():
-            self._messages.append(taken)
-
     async def hangs(self, wire: Wire) -> None:
         """Wait until the peer is gone, or nobody wants it to hang any more."""
-        with self._news():
+        with self.news():
             self._hanging.add(wire)
         await wire.gone.wait()
-        with self._news():
+        with self.news():
             self._hanging.discard(wire)
 
     @property
@@ -275,7 +224,7 @@ class ScriptedDownstream:
             wire.reset()
 
     def _welcome(self, sock: socket.socket) -> None:
-        with self._news():
+        with self.news():
             self.connections += 1
         step = self.next_step(self.connections, "accept")
         self._set_door()
@@ -301,7 +250,7 @@ class ScriptedDownstream:
         except OSError:
             sock.close()
             return
-        with self._news():
+        with self.news():
             self._wires.add(wire)
         try:
             if self._implicit_tls:
@@ -312,15 +261,8 @@ class ScriptedDownstream:
             pass  # peers that vanish are what tests are about
         finally:
             wire.transport.close()
-            with self._news():
+            with self.news():
                 self._wires.discard(wire)
-
-    @contextlib.contextmanager
-    def _news(self) -> Iterator[None]:
-        """Hold the lock for a change, then wake those who wait for one."""
-        with self._changed:
-            yield
-            self._changed.notify_all()
 
     def _do(self, change: Callable[[], None]) -> None:
         """Make a change on the event loop, from whatever thread."""

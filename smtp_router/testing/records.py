@@ -1,6 +1,9 @@
 """What a scripted downstream has seen. No I/O."""
 
 import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _POSITIVE = re.compile(rb"(?:2\d\d-[^\r\n]*\r\n)*2\d\d(?: [^\r\n]*)?\r\n")
@@ -51,3 +54,65 @@ class Taken:
 def is_positive(reply: bytes) -> bool:
     """Whether these octets begin with a whole 2yz reply."""
     return _POSITIVE.match(reply) is not None
+
+
+class Record:
+    """Messages and commands as they come; to be read from any thread."""
+
+    def __init__(self) -> None:
+        """Nothing has come."""
+        self._messages: list[Taken] = []
+        self._heard: list[str] = []
+        self._changed = threading.Condition()
+
+    @property
+    def messages(self) -> tuple[Taken, ...]:
+        """All messages that arrived whole, whatever was said to them, in the order of their end."""
+        return tuple(self._messages)
+
+    @property
+    def delivered(self) -> tuple[Taken, ...]:
+        """Those to which a positive reply was said."""
+        return tuple(taken for taken in self.messages if taken.is_delivered)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """All command lines, without their CRLF; logins are among them."""
+        return tuple(self._heard)
+
+    def forget(self) -> tuple[Taken, ...]:
+        """Forget the messages and commands so far; returns the messages."""
+        with self._changed:
+            messages = tuple(self._messages)
+            self._messages.clear()
+            self._heard.clear()
+        return messages
+
+    def wait_for(self, predicate: Callable[[], object], seconds: float = 10.0) -> None:
+        """Wait until something is so; asked again whenever something happens here.
+
+        From the event loop that this runs on, use `asyncio.to_thread`.
+
+        Raises:
+            TimeoutError: it is not so within these seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(predicate, seconds):
+                raise TimeoutError(f"not within {seconds} s: {self!r}")
+
+    def hears(self, line: str) -> None:
+        """Record a command."""
+        with self.news():
+            self._heard.append(line)
+
+    def keeps(self, taken: Taken) -> None:
+        """Record a message."""
+        with self.news():
+            self._messages.append(taken)
+
+    @contextmanager
+    def news(self) -> Iterator[None]:
+        """Hold the lock for a change, then wake those who wait for one."""
+        with self._changed:
+            yield
+            self._changed.notify_all()
