@@ -125,16 +125,25 @@ def test_every_stage_can_be_answered_otherwise(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["banner", *COMMANDS])
 @pytest.mark.parametrize("step", [Close(), Reset()], ids=repr)
 def test_every_stage_can_end_the_connection(stage: str, step: Step) -> None:
-    with ScriptedDownstream({stage: step}) as downstream, connected(downstream) as client:
-        reach(client, stage)
-        assert client.at_eof()
-        assert not downstream.delivered
+    try:
+        with ScriptedDownstream({stage: step}) as downstream, connected(downstream) as client:
+            reach(client, stage)
+            assert client.at_eof()
+            assert not downstream.delivered
+    except ConnectionResetError:  # so fast that it ends the connecting
+        assert stage == "banner"
+        assert isinstance(step, Reset)
 
 
 @pytest.mark.parametrize("stage", ["banner", "mail", "final"])
 @pytest.mark.parametrize("end", [Close, Reset])
 def test_the_end_can_come_behind_the_answer(stage: str, end: type[Close | Reset]) -> None:
-    with ScriptedDownstream({stage: end(after=OK)}) as downstream, connected(downstream) as client:
+    overtaken = [ConnectionResetError] if stage == "banner" and end is Reset else []
+    with (
+        contextlib.suppress(*overtaken),  # so fast that it ends the connecting
+        ScriptedDownstream({stage: end(after=OK)}) as downstream,
+        connected(downstream) as client,
+    ):
         reach(client, stage)
         with contextlib.suppress(ConnectionError):  # a reset may overtake it
             assert client.reply().code in {220, 250}
