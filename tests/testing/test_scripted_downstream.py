@@ -55,6 +55,11 @@ def connected(downstream: ScriptedDownstream, timeout: float = 5) -> Iterator[Ra
         yield client
 
 
+def overtaking(step: Step) -> contextlib.AbstractContextManager[None]:
+    """For what may be reset so early that it is the connecting that fails."""
+    return contextlib.suppress(*([ConnectionResetError] if isinstance(step, Reset) else []))
+
+
 def reach(client: RawClient, stage: str) -> None:
     """Go as far as the command of this stage, and say it; what it is answered, is still to be read."""
     if stage == "banner":
@@ -263,7 +268,11 @@ def test_connections_can_be_refused_from_the_start_or_after_some() -> None:
 
 @pytest.mark.parametrize("step", [Close(), Reset()], ids=repr)
 def test_a_connection_can_end_as_soon_as_it_is_made(step: Step) -> None:
-    with ScriptedDownstream({"accept": step}) as downstream, connected(downstream) as client:
+    with (
+        overtaking(step),
+        ScriptedDownstream({"accept": step}) as downstream,
+        connected(downstream) as client,
+    ):
         assert client.at_eof()
 
 
@@ -311,6 +320,7 @@ def test_tls_comes_by_starttls_or_first(ca: trustme.CA) -> None:
 def test_a_handshake_can_fail(step: Step, implicit_tls: bool, ca: trustme.CA) -> None:  # noqa: FBT001
     script: Script = {"handshake": step}
     with (
+        overtaking(step),
         ScriptedDownstream(script, tls=accepting(ca), implicit_tls=implicit_tls) as downstream,
         connected(downstream, 1) as client,
     ):
