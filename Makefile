@@ -68,6 +68,12 @@ fuzz: $(DEV_READY) ## look for what breaks a parser or a session; longer: make f
 FUZZ_S = 60
 FUZZ = session commands parameters addresses logins replies wire_replies headers
 
+.PHONY: soak
+soak: $(DEV_READY) ## the long run of the fault tests, half an hour or so; shorter: make soak SOAK='--messages 20000'
+	$(BIN)/python -m tests.soak $(SOAK)
+
+SOAK =
+
 .PHONY: lock
 lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt

@@ -39,8 +39,8 @@ users:
 
 HOOK = "select_downstream"  # all that our plugins implement
 
-PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.")
-"""What `smtp_router` is made of; the import contracts know it too."""
+PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
+"""What `smtp_router` is made of, which the import contracts know too, and the kit for tests."""
 
 API = """\
 from smtp_router import Downstream

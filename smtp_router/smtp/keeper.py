@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from smtp_router.config.settings import Downstream, Timeouts
-from smtp_router.core.outcome import Deferred, Stage
+from smtp_router.core.outcome import Deferred, Outcome, Stage
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.client_tls import ClientContexts
@@ -155,7 +155,7 @@ class Keeper:
         """Wait in line.
 
         Raises:
-            AttemptEnded: for too long.
+            AttemptEnded: for too long, or for nothing.
         """
         turn: Turn = self._house.loop.create_future()
         self.pool.wait(turn, first=first)
@@ -164,7 +164,7 @@ class Keeper:
                 return await turn
         except BaseException as error:
             self.pool.leave(turn)
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on(turn.result())
             if not isinstance(error, TimeoutError):
                 raise
@@ -178,16 +178,29 @@ class Keeper:
         try:
             self._make_room()
             await opening.open(self._house.contexts, self._house.tokens)
-        except BaseException:
+        except BaseException as error:
             if opening.in_step:
                 self._channel(opening).quit()
             else:
                 opening.abort()
+            if isinstance(error, AttemptEnded) and self._house.loop.time() < until:
+                self._turn_away(error.outcome)
             self._drop(slot)
             raise
         channel = slot.connection = self._channel(opening)
         self._slots[channel] = slot
         return channel
+
+    def _turn_away(self, outcome: Outcome) -> None:
+        """Tell those in line that nobody answers there, if no connection shows otherwise.
+
+        Each of them would find out for itself, one after the other. What a reply means is up to the
+        rules of whose message it is, so that is left to them.
+        """
+        if outcome.reply is None and not self._slots:
+            for turn in self.pool.turn_away():
+                if not turn.done():
+                    turn.set_exception(AttemptEnded(outcome))
 
     def _channel(self, opening: Opening) -> Channel:
         house = self._house

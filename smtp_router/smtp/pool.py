@@ -114,6 +114,12 @@ class Pool(Generic[Connection, Waiter]):
         if waiter in self._waiting:
             self._waiting.remove(waiter)
 
+    def turn_away(self) -> Sequence[Waiter]:
+        """Those who wait in line, who do so no more."""
+        waiting = tuple(self._waiting)
+        self._waiting.clear()
+        return waiting
+
     def give_back(
         self, slot: Slot[Connection], now: float
     ) -> tuple[Grant[Connection, Waiter] | None, Sequence[Connection]]:

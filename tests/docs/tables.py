@@ -46,7 +46,7 @@ from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, together, verdict
 from smtp_router.smtp.wire import Mark
-from tests.docs import health_tables, provider_tables
+from tests.docs import fault_tables, health_tables, provider_tables
 from tests.docs.markdown import Row, table, write
 from tests.support import VirtualClock, config_text, make_attempt, make_message
 
@@ -483,6 +483,7 @@ def main() -> None:
     write(PAGE, _MAKERS)
     write(provider_tables.PAGE, provider_tables.MAKERS)
     write(health_tables.PAGE, health_tables.MAKERS)
+    write(fault_tables.PAGE, fault_tables.MAKERS)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,21 @@ def test_a_quota_holds_over_a_kill_between_messages(tmp_path: Path) -> None:
         assert len(a.deliveries) == QUOTA
 
 
+def test_a_daily_quota_of_1000_over_two_runs_and_a_kill_lets_exactly_1000_through(
+    tmp_path: Path,
+) -> None:
+    with Witness() as a:
+        kept = one_user(downstream(a, limits={"per_day": 1000}))
+        with Serve(kept, tmp_path) as router:
+            assert use_up(router, 301) == 301
+        with Serve(kept, tmp_path) as router:
+            assert use_up(router, 302) == 302
+            kill(router)
+        with Serve(kept, tmp_path) as router:
+            assert use_up(router, 500) == 1000 - 301 - 302
+        assert len(a.deliveries) == 1000
+
+
 @pytest.mark.parametrize(
     ("stage", "lost"), [("banner", 0), ("rcpt", 0), ("data", 0), ("final", CLIENTS)]
 )
