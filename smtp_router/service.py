@@ -4,12 +4,11 @@ import asyncio
 import logging
 import os
 import random
-import resource
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Settings
@@ -20,6 +19,7 @@ from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
 from smtp_router.hooks.registry import Registry
 from smtp_router.hooks.watch import LoopWatch
+from smtp_router.machine import MonotonicClock, max_files
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
@@ -44,26 +44,9 @@ POLL_S = 0.5
 """How often files are looked at for changes."""
 TIDY_S = 1.0
 """How often it is seen to the quotas: what one process gives back, another finds within this time."""
-WANTED_FILES = 65_536
 READY = "STATUS=Ready"
 LAST_CALL_S = 2.0
 """How long sessions may take to close after they were aborted."""
-
-
-class MonotonicClock:
-    """The clock that event loops go by, read directly: uvloop's own copy moves in milliseconds."""
-
-    def now(self) -> float:
-        """The present instant in seconds."""
-        return time.monotonic()
-
-    def wall(self) -> datetime:
-        """The present, in UTC."""
-        return datetime.now(UTC)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait so long."""
-        await asyncio.sleep(seconds)
 
 
 class Service:
@@ -97,8 +80,8 @@ class Service:
         book = DoubtBook(state)
         self._doubts = Doubts(clock, book, _known_doubts(book, clock))
         self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
-        max_files = _max_files()
-        self._sender = SmtpSender(max_connections=max((max_files - RESERVED_FILES) // 2, 1))
+        files = max_files()
+        self._sender = SmtpSender(max_connections=max((files - RESERVED_FILES) // 2, 1))
         self._router = Router(
             self._epochs,
             sender or self._sender,
@@ -109,7 +92,7 @@ class Service:
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
-        self._guard = Guard(lambda: self.settings, clock, max_files=max_files)
+        self._guard = Guard(lambda: self.settings, clock, max_files=files)
         self._listeners: list[Listener] = []
         self._notify = notify
         self._watch: LoopWatch | None = None
@@ -345,13 +328,3 @@ def _known_doubts(book: DoubtBook, clock: Clock) -> list[Doubt]:
             "state file cannot be used, what is in doubt is kept in memory", extra={"fields": fields}
         )
         return []
-
-
-def _max_files() -> int:
-    """How many file descriptors this process may have open; as many as it can get."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED_FILES), hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft

@@ -22,7 +22,8 @@ from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
-from smtp_router.service import MonotonicClock, Service
+from smtp_router.machine import MonotonicClock
+from smtp_router.service import Service
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener
 

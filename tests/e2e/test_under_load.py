@@ -11,7 +11,7 @@ import pytest
 
 from smtp_router.config.load import parse
 from smtp_router.core.errors import ConfigError
-from smtp_router.service import MonotonicClock
+from smtp_router.machine import MonotonicClock
 from smtp_router.testing import ScriptedDownstream
 from tests.running import Config, Router, Serve, config, user
 from tests.underload import entry, evenly, load
