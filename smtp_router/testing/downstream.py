@@ -53,10 +53,10 @@ class ScriptedDownstream(Record):
         super().__init__()
         self.name = name
         self.login = login
-        self.extensions = tuple(extensions)
-        self.port = 0
+        self.extensions: tuple[str, ...] = tuple(extensions)
+        self.port: int = 0
         """Where it listens, once it does; it stays the same over `kill` and `revive`."""
-        self.connections = 0
+        self.connections: int = 0
         """How many connections were made."""
         self._tls, self._implicit_tls = tls, implicit_tls
         self._prompters: list[Prompter] = []

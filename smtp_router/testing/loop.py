@@ -14,7 +14,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         """Start it."""
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 

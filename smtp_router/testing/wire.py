@@ -22,11 +22,11 @@ class Wire(asyncio.Protocol):
     def __init__(self, *, paused: bool = False) -> None:
         """Not connected yet; `paused`: what comes first is not for us."""
         self.transport: asyncio.Transport
-        self.octets = bytearray()
+        self.octets: bytearray = bytearray()
         self._paused = paused
         self._is_over = False
         self._news = asyncio.Event()
-        self.gone = asyncio.Event()
+        self.gone: asyncio.Event = asyncio.Event()
         """Set when the connection has ended."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
