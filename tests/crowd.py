@@ -189,11 +189,16 @@ class _Session:
         """Up to DATA, all in one; the first refusal, or 0."""
         rcpts = "".join(f"RCPT TO:<{address}>\r\n" for address in sent.rcpt_tos)
         self._writer.write(f"MAIL FROM:<{sent.mail_from}>\r\n{rcpts}DATA\r\n".encode())
-        *codes, data = [await self._reply() for _ in range(len(sent.rcpt_tos) + 2)]
+        replies = []
+        for _ in range(len(sent.rcpt_tos) + 2):
+            replies.append(await self._reply())
+            if replies[-1] == CLOSING:  # as after so many messages (LIMITS MAILMAX, RFC 9422)
+                return CLOSING
+        *codes, data = replies
         refusal = next((code for code in (*codes, data) if code >= REFUSED), 0)
         if refusal and data == START_INPUT:
             raise ValueError("content is wanted of a message that was refused")
-        if refusal and refusal != CLOSING:
+        if refusal:
             self._writer.write(b"RSET\r\n")
             await self._reply()
         return refusal
