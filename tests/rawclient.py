@@ -114,6 +114,15 @@ class RawClient:
             self.sock.settimeout(before)
         return not self._buffer
 
+    def drain(self) -> None:
+        """Take whatever comes until the connection ends."""
+        while True:
+            try:
+                if not self.sock.recv(65536):
+                    return
+            except ConnectionError:
+                return
+
     def shutdown_write(self) -> None:
         """Close our half: the server reads the end of the stream, and may still answer."""
         socket.socket.shutdown(self.sock, socket.SHUT_WR)

@@ -37,8 +37,8 @@ def configure(form: str, level: str) -> "FastJournal":
     """
     # What no line of ours shows need not be looked up for each (documented: "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    lines = Lines(sys.stderr)
     as_line = json_line if form == "json" else text_line
+    lines = Lines(sys.stderr, as_line)
     logging.root.handlers = [LinesHandler(lines, as_line)]
     logging.root.setLevel(level.upper())
     # Who waits for "listening on …" gets it at any level.
@@ -51,11 +51,16 @@ def configure(form: str, level: str) -> "FastJournal":
 
 
 class Lines:
-    """Writes lines to a stream, those of one turn of the event loop at once."""
+    """Writes lines to a stream, those of one turn of the event loop at once.
 
-    def __init__(self, stream: TextIO) -> None:
-        """Nothing is written yet."""
+    What cannot be written (the disk is full, nobody reads any more) is lost, and counted: mail goes on.
+    """
+
+    def __init__(self, stream: TextIO, as_line: Format) -> None:
+        """Nothing is written yet; see `Format`."""
         self._stream = stream
+        self._as_line = as_line
+        self._lost = 0
         self._waiting: list[str] = []
         self._lock = threading.Lock()
 
@@ -74,9 +79,22 @@ class Lines:
         """Write what waits."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._stream.write("\n".join(waiting) + "\n")
+        if not waiting:
+            return
+        try:
+            text = "\n".join(waiting) + "\n"
+            if self._lost:
+                text = f"{self._notice()}\n{text}"
+            self._stream.write(text)
             self._stream.flush()
+        except (OSError, MemoryError):  # raised, it would be logged
+            self._lost += len(waiting)
+        else:
+            self._lost = 0
+
+    def _notice(self) -> str:
+        fields = {"lines": self._lost}
+        return self._as_line(time.time(), logging.WARNING, __name__, "log could not be written", fields)
 
 
 class LinesHandler(logging.Handler):

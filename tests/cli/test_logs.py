@@ -1,0 +1,95 @@
+"""A log that cannot be written: the mail goes on, and what is missing is counted."""
+
+import asyncio
+import errno
+import io
+import logging
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, text_line
+from tests.cli.test_systemd import READY, Systemd
+from tests.e2e.test_faults import HELLO, A, B
+from tests.rawclient import RawClient
+from tests.running import PASSWORD, USER, Program, _Running, one_user
+from tests.witness import Witness
+
+
+class FullDisk(io.StringIO):
+    """A stream whose disk may be full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full = False
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_cannot_be_written_is_counted_and_nothing_is_raised() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    disk = FullDisk()
+    lines = Lines(disk, text_line)
+    journal = FastJournal(lines, text_line, logging.INFO)
+    handler = LinesHandler(lines, text_line)
+    journal.write(logging.INFO, "first", {})
+    await turns()
+    disk.is_full = True
+    for _ in range(2):
+        journal.write(logging.INFO, "lost", {})
+        handler.emit(logging.makeLogRecord({"msg": "lost", "levelno": logging.INFO}))
+        await turns()
+    disk.is_full = False
+    journal.write(logging.INFO, "last", {})
+    await turns()
+    journal.write(logging.INFO, "very last", {})
+    await turns()
+    events = [line.split(" ", 1)[1].lstrip() for line in disk.getvalue().splitlines()]
+    assert events == [
+        "info    first",
+        "warning log could not be written lines=4",
+        "info    last",
+        "info    very last",
+    ]
+    assert not faults
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="takes Linux")
+def test_a_disk_that_is_full_of_log_keeps_no_mail_from_its_way(tmp_path: Path) -> None:
+    systemd = Systemd(str(tmp_path / "notify"))
+    log = tmp_path / "log"
+    with Witness() as witness:
+        file = _Running(one_user(witness), tmp_path).file
+        arguments = ("serve", "-c", str(file))
+        with Program(*arguments, cwd=tmp_path, env=systemd.env, redirect=f"2>{log}") as program:
+            assert systemd.hear() == READY
+            port = int(log.read_text().rpartition("listening on 127.0.0.1:")[2].split()[0])
+            process, limit = program.process.pid, resource.RLIMIT_FSIZE
+            _, most = resource.prlimit(process, limit)
+            for size in (log.stat().st_size, most):
+                resource.prlimit(process, limit, (size, most))
+                with RawClient("127.0.0.1", port) as client:
+                    assert client.command(b"EHLO client.example").code == 250
+                    assert client.login(USER, PASSWORD).code == 235
+                    assert client.envelope(A, [B]).code == 250
+                    client.wire(HELLO + b".\r\n")
+                    assert client.reply().code == 250
+            program.signal(signal.SIGTERM)
+            assert program.ended() == 0
+        assert len(witness.deliveries) == 2
+    systemd.close()
+    text = log.read_text()
+    assert text.count("outcome=delivered") == 2  # the attempt and the message of the second one
+    assert "log could not be written lines=2" in text
