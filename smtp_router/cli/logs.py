@@ -53,7 +53,8 @@ def configure(form: str, level: str) -> "FastJournal":
 class Lines:
     """Writes lines to a stream, those of one turn of the event loop at once.
 
-    What cannot be written (the disk is full, nobody reads any more) is lost, and counted: mail goes on.
+    What cannot be written (the disk is full, nobody reads any more) is counted, and mail goes on. It is
+    lost, but for what the stream has room for.
     """
 
     def __init__(self, stream: TextIO, as_line: Format) -> None:
