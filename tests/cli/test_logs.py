@@ -94,4 +94,4 @@ def test_a_disk_that_is_full_of_log_keeps_no_mail_from_its_way(tmp_path: Path) -
     systemd.close()
     text = log.read_text()
     assert text.count("outcome=delivered") >= 2  # the attempt and the message of the second one
-    assert "log could not be written lines=2" in text
+    assert "log could not be written lines=" in text
