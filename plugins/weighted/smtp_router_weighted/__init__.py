@@ -11,7 +11,7 @@ one fails that call: the message is deferred, and the log names the downstream.
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 
 from smtp_router import Downstream, Message, hookimpl
 
@@ -128,13 +128,8 @@ def _warmth(where: str, warmup: object, today: date) -> float:
 
 
 def _date(where: str, value: object) -> date:
-    """A date, as YAML makes one of 2026-01-31, or its text, as a reference gives it."""
     try:
-        if isinstance(value, str):
-            return date.fromisoformat(value)
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return value
+        return date.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
-        pass
-    message = f"{where} must be a date, as in 2026-01-31, not {value!r}"
-    raise ValueError(message)
+        message = f"{where} must be a date, as in 2026-01-31, not {value!r}"
+        raise ValueError(message) from None

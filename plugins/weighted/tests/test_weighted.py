@@ -1,6 +1,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -112,7 +112,7 @@ def test_a_seed_repeats_what_is_drawn_and_no_seed_does_not() -> None:
 @given(
     offers=st.lists(
         st.dictionaries(
-            st.sampled_from("abcdef"), st.sampled_from([0, 0.001, 1, 7, 1_000_000]), min_size=1
+            st.sampled_from("abcdef"), st.sampled_from([0, 1e-9, 1, 7, 1_000_000]), min_size=1
         ),
         max_size=30,
     )
@@ -138,6 +138,35 @@ def test_without_one_the_others_share_by_their_weights() -> None:
     algorithm = Weighted()
     chosen(algorithm, {"a": 4, "b": 2, "c": 1}, 70)
     assert Counter(chosen(algorithm, {"b": 2, "c": 1}, 30)) == {"b": 20, "c": 10}
+
+
+@pytest.mark.parametrize("before", range(0, 100, 7))
+def test_what_is_little_among_many_is_not_much_among_few(before: int) -> None:
+    """Who is a part of a message behind is owed that part, whatever the others weigh."""
+    algorithm = Weighted()
+    chosen(algorithm, {"a": 98, "b": 1, "c": 1}, before)
+    counts = Counter(chosen(algorithm, {"b": 1, "c": 1}, 10))
+    assert min(counts["b"], counts["c"]) >= 4
+
+
+@given(
+    weights=several_weights,
+    offers=st.lists(
+        st.tuples(st.sets(st.sampled_from("abcdef"), min_size=1), st.integers(1, 20)), max_size=20
+    ),
+    messages=st.integers(1, 100),
+)
+def test_whatever_was_offered_before_the_shares_hold_from_the_next_message_on(
+    weights: dict[str, float], offers: list[tuple[set[str], int]], messages: int
+) -> None:
+    algorithm = Weighted()
+    for names, times in offers:
+        offered = {name: weight for name, weight in weights.items() if name in names}
+        chosen(algorithm, offered or weights, times)
+    counts = Counter(chosen(algorithm, weights, messages))
+    total = sum(weights.values())
+    for name, weight in weights.items():
+        assert counts[name] == pytest.approx(messages * weight / total, abs=3)
 
 
 @given(
@@ -189,7 +218,7 @@ def test_a_linear_warmup_adds_as_much_each_day() -> None:
 
 def test_an_exponential_warmup_multiplies_by_as_much_each_day() -> None:
     offered = [downstream("old", weight=99)]
-    warmup = {"from": date(2026, 3, 1), "days": 4, "curve": "exponential"}
+    warmup = {"from": "2026-03-01", "days": 4, "curve": "exponential"}
     offered.append(downstream("new", weight=1000, warmup=warmup))
     # 1 % of the weight on the day before the first one, and then √10 times as much each day.
     weights = [0, 31.62, 100, 316.2, 1000, 1000]
