@@ -2,8 +2,9 @@
 
 In mode `smooth` it is exact. Each downstream keeps a balance, in messages. Before each choice all
 that are offered are credited their shares of one message; the highest balance is chosen, and pays
-one. So as often as the weights add up all balances are zero again, and nobody is ever a whole message
-ahead. Who is not offered is not credited either, and has nothing to catch up with when it is back.
+one. While the same ones are offered, all balances are zero again after as many messages as the weights
+add up to, and nobody is ever a whole message ahead. Who is not offered is not credited either, and has
+nothing to catch up with when it is back.
 
 A weight is an option of the downstream, which an algorithm first sees when it is asked. So a wrong
 one fails that call: the message is deferred, and the log names the downstream.
