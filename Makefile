@@ -7,8 +7,9 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # Versions are pinned and hashes checked, so nothing is resolved while installing.
 PIP_INSTALL = $(PIP) install --require-hashes --no-deps
-PROJECTS = . plugins/failover plugins/round_robin
-PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/round_robin/pyproject.toml
+PROJECTS = . plugins/failover plugins/round_robin plugins/sticky plugins/weighted
+PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/round_robin/pyproject.toml \
+	plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
 
 # A stamp is the time of one step of the set-up; each step runs again when what it depends on changes.
 VENV_MADE = $(VENV)/.made

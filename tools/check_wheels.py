@@ -1,7 +1,7 @@
 """Builds each distribution, installs the wheels in an empty environment, and uses them there.
 
 The wheel is built from the sdist, so both are checked. What is installed is what run.txt pins and
-the three wheels, nothing else; the commands run in an empty directory, so no source of the
+these wheels, nothing else; the commands run in an empty directory, so no source of the
 repository is in reach. The last line counts; the exit code is 1 if anything failed.
 """
 

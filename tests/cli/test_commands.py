@@ -281,7 +281,7 @@ def test_a_file_that_cannot_be_read_is_named(path: str) -> None:
 def test_plugins_lists_what_is_installed() -> None:
     result = run("plugins")
     assert result.exit_code == 0
-    for name in ("failover", "round_robin"):
+    for name in ("failover", "round_robin", "sticky", "weighted"):
         distribution = f"smtp-router-{name.replace('_', '-')}"
         line = rf"{name} +{distribution} {re.escape(version(distribution))}  select_downstream"
         assert re.search(rf"(?m)^{line}$", result.stdout)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.rawclient import RawReply
-from tests.running import Router, Serve, config, one_user, user
+from tests.running import Router, Serve, config, downstream, one_user, user
 from tests.witness import HANG, Witness
 
 A, B = b"a@a.example", b"b@b.example"
@@ -72,6 +72,63 @@ def test_each_user_has_turns_of_its_own(tmp_path: Path) -> None:
                     with router.client(name) as client:
                         assert client.transaction(A, [B], HELLO).code == 250
                 assert [len(a.deliveries), len(b.deliveries)] == expected
+
+
+def test_weighted_gives_each_its_share_and_a_standby_what_is_left(tmp_path: Path) -> None:
+    with Witness() as a, Witness(name="b") as b, Witness(name="c") as c:
+        new = {"weight": 8, "warmup": {"from": "2020-01-01", "days": 30}}
+        listed = [downstream(a, options=new), downstream(b, options={"weight": 2})]
+        listed.append(downstream(c, options={"weight": 0}))
+        with Router(config(user(*listed, algorithm="weighted")), tmp_path) as router:
+            with router.client() as client:
+                for _ in range(20):
+                    assert client.transaction(A, [B], HELLO).code == 250
+                assert [len(one.deliveries) for one in (a, b, c)] == [16, 4, 0]
+                for one in (a, b):
+                    one.on("mail", b"421 4.3.2 closing")
+                assert client.transaction(A, [B], HELLO).code == 250
+            assert [len(one.deliveries) for one in (a, b, c)] == [16, 4, 1]
+
+
+def test_a_wrong_weight_defers_the_mail_and_the_log_names_the_downstream(tmp_path: Path) -> None:
+    with Witness() as a, Witness(name="b") as b:
+        users = [
+            user(a, downstream(b, options={"weight": -1}), email=f"{name}@app.example", algorithm=name)
+            for name in ("sticky", "weighted")
+        ]
+        with Router(config(*users), tmp_path) as router:
+            for name in ("sticky", "weighted"):
+                with router.client(f"{name}@app.example") as client:
+                    reply = client.transaction(A, [B], HELLO)
+                assert (reply.code, reply.enhanced) == (451, "4.3.0")
+                assert b"weight" not in b"".join(reply.lines)
+                entry = router.log.wait("plugin failed", plugin=name)
+                wrong = "downstream b: options.weight must be a number from 0 to 1000000, not -1"
+                assert wrong in entry["exception"]
+        assert not a.deliveries + b.deliveries
+
+
+def test_sticky_sends_a_domain_to_one_downstream_and_comes_back_to_it(tmp_path: Path) -> None:
+    with Witness() as a, Witness(name="b") as b:
+        algorithm = {"use": "sticky", "options": {"by": {"header": "X-Campaign"}}}
+        with (
+            Router(config(user(a, b, algorithm=algorithm)), tmp_path) as router,
+            router.client() as client,
+        ):
+
+            def send() -> list[int]:
+                for campaign in range(12):
+                    content = b"X-Campaign: %d\r\n\r\nhello\r\n" % campaign
+                    assert client.transaction(A, [B], content).code == 250
+                return [len(one.deliveries) for one in (a, b)]
+
+            first = send()
+            assert all(first)
+            assert send() == [2 * count for count in first]
+            a.on("rcpt", b"450 4.2.1 busy")
+            assert send() == [2 * first[0], 2 * first[1] + 12]
+            a.on("rcpt", b"250 2.1.5 ok")
+            assert send() == [3 * first[0], 3 * first[1] + 12]
 
 
 def test_failover_is_back_at_the_first_as_soon_as_it_works(tmp_path: Path) -> None:
