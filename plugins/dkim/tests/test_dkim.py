@@ -93,6 +93,7 @@ async def signed(content: bytes = CONTENT, **options: Any) -> Message:  # noqa: 
         ("e", ED),
         ("e", SEED),
     ],
+    ids=["RSA", "RSA as OpenSSL had it", "RSA with CRLF", "Ed25519", "a seed"],
 )
 async def test_a_signature_holds_whatever_the_form_of_the_key(
     selector: str, key: str, tmp_path: Path
@@ -162,6 +163,12 @@ async def test_what_has_no_key_goes_unsigned_or_not_at_all(content: bytes) -> No
     assert await Dkim(ONE).before_send(message(content)) is None
     with pytest.raises(Defer):
         await Dkim(ONE, required=True).before_send(message(content))
+
+
+async def test_authors_of_two_domains_are_not_signed_for_even_with_keys_for_both() -> None:
+    plugin = Dkim({**ONE, "b.example": ONE["a.example"]})
+    assert await plugin.before_send(message(b"From: a@a.example, b@b.example\r\n\r\n")) is None
+    assert await plugin.before_send(message(b"From: a@b.example, b@b.example\r\n\r\n"))
 
 
 # the body's hash
