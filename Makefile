@@ -7,9 +7,11 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # Versions are pinned and hashes checked, so nothing is resolved while installing.
 PIP_INSTALL = $(PIP) install --require-hashes --no-deps
-PROJECTS = . plugins/failover plugins/round_robin plugins/sticky plugins/weighted
-PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/round_robin/pyproject.toml \
-	plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
+PROJECTS = . plugins/failover plugins/rewrite plugins/round_robin plugins/sticky plugins/weighted
+# With third parties of its own, which the demo does without.
+DEV_PROJECTS = plugins/dkim
+PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/rewrite/pyproject.toml \
+	plugins/round_robin/pyproject.toml plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
 
 # A stamp is the time of one step of the set-up; each step runs again when what it depends on changes.
 VENV_MADE = $(VENV)/.made
@@ -79,6 +81,7 @@ SOAK =
 lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LOCK=--upgrade
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
 	$(UV_COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
+	$(UV_COMPILE) requirements/dkim.in -o requirements/dkim.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
 
 LOCK =
@@ -108,7 +111,8 @@ $(RUN_READY): $(VENV_MADE) requirements/run.txt requirements/build.txt $(PYPROJE
 	@$(PIP) install --no-build-isolation --no-deps $(PROJECTS:%=-e %)
 	@touch $@
 
-$(DEV_READY): $(RUN_READY) requirements/dev.txt
+$(DEV_READY): $(RUN_READY) requirements/dev.txt $(DEV_PROJECTS:%=%/pyproject.toml)
 	@echo "installing the tools for tests into $(VENV)"
 	@$(PIP_INSTALL) -r requirements/dev.txt
+	@$(PIP) install --no-build-isolation --no-deps $(DEV_PROJECTS:%=-e %)
 	@touch $@

@@ -109,7 +109,7 @@ def _warmth(where: str, warmup: object, today: date) -> float:
     """Which part of its weight counts today, from 0 (not yet begun) to 1 (warm)."""
     if not isinstance(warmup, Mapping):
         message = f"{where} must be a mapping, as in {{from: 2026-01-31, days: 30}}, not {warmup!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for all other options
+        raise ValueError(message)
     for key in warmup:
         if key not in ("from", "days", "curve"):
             message = f"{where}.{key} is not an option: it takes from, days, curve"
