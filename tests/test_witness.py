@@ -395,7 +395,8 @@ def test_drop_closes_without_an_answer(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["accept", "banner", *LINES])
 def test_reset_resets(stage: str) -> None:
-    with misbehaving(stage, RESET) as (_, c), pytest.raises(ConnectionResetError):
+    # also before it is a connection for the client
+    with pytest.raises(ConnectionResetError), misbehaving(stage, RESET) as (_, c):
         c.reply()
 
 
