@@ -9,6 +9,8 @@
 `docs/hooks.md` explains every name.
 """
 
+from smtp_router.core.clock import Clock
+from smtp_router.core.composition import Algorithm, Algorithms
 from smtp_router.core.downstream import Downstream, Health, HealthState
 from smtp_router.core.errors import ConfigError, Defer, PluginError, Reject, SmtpRouterError
 from smtp_router.core.headers import Headers
@@ -23,11 +25,15 @@ from smtp_router.core.outcome import (
     Stage,
 )
 from smtp_router.core.reply import Reply
+from smtp_router.core.trace import note
 from smtp_router.hooks.spec import hookimpl
 
 __all__ = [
     "TLS",
+    "Algorithm",
+    "Algorithms",
     "Attempt",
+    "Clock",
     "ConfigError",
     "Defer",
     "Deferred",
@@ -47,4 +53,5 @@ __all__ = [
     "SmtpRouterError",
     "Stage",
     "hookimpl",
+    "note",
 ]

@@ -13,6 +13,7 @@ from datetime import datetime
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Settings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+from smtp_router.core.clock import Clock
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
@@ -24,7 +25,7 @@ from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
-from smtp_router.routing.ports import Clock, Sender
+from smtp_router.routing.ports import Sender
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
@@ -79,7 +80,7 @@ class Service:
         self._quotas = Quotas(clock, _ledger(loaded, state))
         book = DoubtBook(state)
         self._doubts = Doubts(clock, book, _known_doubts(book, clock))
-        self._epochs = LiveEpochs(loaded, Registry(), shared=Targets(self._quotas))
+        self._epochs = LiveEpochs(loaded, Registry(clock), shared=Targets(self._quotas))
         files = max_files()
         self._sender = SmtpSender(max_connections=max((files - RESERVED_FILES) // 2, 1))
         self._router = Router(
@@ -220,6 +221,7 @@ class Service:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
+        await self._epochs.close()
         await self._sender.close()
         await self._doubts.close()
         await self._quotas.close()

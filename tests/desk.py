@@ -16,7 +16,7 @@ from smtp_router import Message, Reply
 from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings
 from smtp_router.config.types import HostPort
-from smtp_router.routing.ports import Clock
+from smtp_router.core.clock import Clock
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.listener import Listener
 from tests.rawclient import RawClient

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -30,6 +31,11 @@ from smtp_router import (
 )
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings
+from smtp_router.core.clock import Clock
+from smtp_router.hooks.given import Giver
+from smtp_router.hooks.nested import Nest
+from smtp_router.hooks.plugin import Plugin
+from smtp_router.hooks.registry import Registry
 
 CONTENT = b"Subject: hello\r\nFrom: sender@a.example\r\n\r\nHello.\r\n"
 USER = "user@example.com"
@@ -64,6 +70,16 @@ def make_reply(line: str) -> Reply:
     """`make_reply("450 4.2.1 busy")`; the enhanced code and the text may be missing."""
     code, _, text = line.partition(" ")
     return Reply.parse(int(code), text)
+
+
+def make_giver(clock: Clock | None = None) -> Giver:
+    """What a plugin's constructor is given; the others that it makes come from a registry."""
+    registry = Registry(clock, seed=1)
+
+    def nested(name: str, options: Mapping[str, object]) -> Plugin:
+        return registry.make(registry.find(name, Path()), options)
+
+    return Nest("mine", nested, clock=registry.clock, rng=registry.rng, depth=0)
 
 
 def delivered(line: str = "250 2.0.0 queued") -> Delivered:

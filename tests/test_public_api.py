@@ -16,11 +16,14 @@ import smtp_router
 from smtp_router import Attempt, Delivered, Downstream, Message, Session
 from smtp_router.hooks import spec
 from smtp_router.hooks.plugin import Validator, make, target_of
-from tests.support import make_downstream, make_message
+from tests.support import make_downstream, make_giver, make_message
 
 NAMES = {
     "TLS",
+    "Algorithm",
+    "Algorithms",
     "Attempt",
+    "Clock",
     "ConfigError",
     "Defer",
     "Deferred",
@@ -40,6 +43,7 @@ NAMES = {
     "SmtpRouterError",
     "Stage",
     "hookimpl",
+    "note",
 }
 
 
@@ -98,6 +102,8 @@ def test_the_values_have_these_fields(name: str, fields: str) -> None:
             {"message": Message, "downstream": Downstream, "return": Message | None},
         ),
         (spec.after_send, {"message": Message, "attempt": Attempt, "return": NoneType}),
+        (spec.check_downstreams, {"downstreams": Sequence[Downstream], "return": NoneType}),
+        (spec.close, {"return": NoneType}),
     ],
 )
 def test_the_hooks_have_these_arguments(hook: FunctionType, types: dict[str, object]) -> None:
@@ -114,7 +120,9 @@ def test_the_example_at_the_top_is_an_algorithm() -> None:
     lines = (smtp_router.__doc__ or "").splitlines()
     example = ModuleType("example")
     exec("\n".join(line[4:] for line in lines if line.startswith("    ")), example.__dict__)  # noqa: S102
-    (call,) = Validator().calls("example", make("example", target_of("example", example), {}))
+    (call,) = Validator().calls(
+        "example", make("example", target_of("example", example), {}, make_giver())
+    )
     offered = [make_downstream("a"), make_downstream("b")]
     assert call.hook == "select_downstream"
     assert call.function(downstreams=offered) is offered[0]

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -19,10 +19,15 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
+from smtp_router.core.trace import Trace, speaks
 
 log = logging.getLogger(__name__)
 
 _name = attrgetter("name")
+
+
+class MisbehaviourError(PluginError):
+    """What we say of a plugin, so it can be repeated; what a plugin says may hold a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,12 @@ class HookCall:
     arguments: tuple[int, ...]
 
     async def __call__(
-        self, values: tuple[object, ...], timeout_s: float, until: float = math.inf
+        self,
+        values: tuple[object, ...],
+        timeout_s: float,
+        until: float = math.inf,
+        *,
+        trace: Trace | None = None,
     ) -> Any:  # noqa: ANN401 - as the hook has it
         """Call it, await what is awaitable, and let nothing out but a value, a refusal or PluginError.
 
@@ -50,12 +60,14 @@ class HookCall:
             values: all of the hook's arguments, in its own order.
             timeout_s: how long an `async` hook may take.
             until: the instant (of the event loop's clock) by which it has to end in any case.
+            trace: where it is written down what the plugin notes, and that it raised.
 
         Raises:
             Defer, Reject: the plugin's decision.
             PluginError: anything else.
         """
         timer = None
+        speaks(trace, self.plugin)
         try:
             result = self.function(*[values[position] for position in self.arguments])
             if not inspect.isawaitable(result):
@@ -65,6 +77,8 @@ class HookCall:
                 return await result
         except BaseException as error:
             if isinstance(error, Refusal) and hasattr(error, "reply"):
+                if trace:
+                    trace.said(self.plugin, self.hook, f"{type(error).__name__}: {error.reply}")
                 raise
             # SystemExit and the like, too: a plugin does not get to stop the router.
             if isinstance(error, asyncio.CancelledError):
@@ -72,8 +86,17 @@ class HookCall:
                 if task is not None and task.cancelling():  # the router itself is being cancelled
                     raise
             late = timer is not None and timer.expired()
-            what = "took too long" if late else f"raised {type(error).__name__}"
-            raise PluginError(self.plugin, f"{self.hook} {what}") from error
+            failure = self.failed(error, late=late)
+            if trace:
+                trace.said(self.plugin, self.hook, failure.message)
+            raise failure from error
+
+    def failed(self, error: BaseException, *, late: bool = False) -> MisbehaviourError:
+        """What is said of an exception: its type; its text only if it is ours."""
+        what = "took too long" if late else f"raised {type(error).__name__}"
+        if isinstance(error, MisbehaviourError):
+            what = f"failed: {error}"
+        return MisbehaviourError(self.plugin, f"{self.hook} {what}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +115,11 @@ class Chains:
         attempts: Sequence[Attempt],
         *,
         within_s: float = math.inf,
+        trace: Trace | None = None,
     ) -> Downstream | None:
         """Ask: the first plugin that returns a downstream wins, the rest are not called.
 
-        `within_s` is how long all of them may take together.
+        `within_s` is how long all of them may take together, `trace` where their answers are kept.
 
         Raises:
             Defer, Reject: a plugin's decision.
@@ -103,26 +127,25 @@ class Chains:
         """
         until = asyncio.get_running_loop().time() + within_s
         for call in self.select:
-            chosen = await call((message, downstreams, attempts), self.timeout_s, until)
-            if chosen is None:
-                continue
-            if isinstance(chosen, Downstream):
-                # As it is offered now: a plugin may have kept it from an earlier call.
-                for downstream in downstreams:
-                    if downstream.name == chosen.name:
-                        return downstream
-            what = chosen.name if isinstance(chosen, Downstream) else f"a {type(chosen).__name__}"
-            offered = ", ".join(map(_name, downstreams))
-            message_text = f"{call.hook} returned {what}, which was not offered (offered: {offered})"
-            raise PluginError(call.plugin, message_text)
+            found = await call((message, downstreams, attempts), self.timeout_s, until, trace=trace)
+            chosen = one_of(call, found, downstreams)
+            if trace:
+                trace.said(call.plugin, call.hook, chosen.name if chosen else None)
+            if chosen:
+                return chosen
         return None
 
     async def before_send(
-        self, message: Message, downstream: Downstream, *, within_s: float = math.inf
+        self,
+        message: Message,
+        downstream: Downstream,
+        *,
+        within_s: float = math.inf,
+        trace: Trace | None = None,
     ) -> Message:
         """Chain: each plugin sees the last one's result.
 
-        `within_s` is how long all of them may take together.
+        `within_s` is how long all of them may take together, `trace` where their answers are kept.
 
         Raises:
             Defer, Reject: a plugin's decision.
@@ -130,7 +153,9 @@ class Chains:
         """
         until = asyncio.get_running_loop().time() + within_s
         for call in self.before:
-            changed = await call((message, downstream), self.timeout_s, until)
+            changed = await call((message, downstream), self.timeout_s, until, trace=trace)
+            if trace:
+                trace.said(call.plugin, call.hook, None if changed is None else "changed")
             if changed is None:
                 continue
             if not isinstance(changed, Message):
@@ -140,16 +165,46 @@ class Chains:
             message = changed
         return message
 
-    async def after_send(self, message: Message, attempt: Attempt) -> None:
+    async def after_send(
+        self, message: Message, attempt: Attempt, *, trace: Trace | None = None
+    ) -> None:
         """Tell: every plugin; a failure is logged and changes nothing."""
         for call in self.after:
             try:
-                await call((message, attempt), self.timeout_s)
+                await call((message, attempt), self.timeout_s, trace=trace)
             except (PluginError, Refusal):
                 log.exception(
                     "plugin failed",
                     extra={"fields": {"id": message.id, "plugin": call.plugin, "hook": call.hook}},
                 )
+
+
+def one_of(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> Downstream | None:
+    """What a plugin has chosen, as it is offered now: it may have kept it from an earlier call.
+
+    Raises:
+        PluginError: it was not offered.
+    """
+    if found is None:
+        return None
+    if isinstance(found, Downstream):
+        for downstream in downstreams:
+            if downstream.name == found.name:
+                return downstream
+    what = found.name if isinstance(found, Downstream) else f"a {type(found).__name__}"
+    offered = ", ".join(map(_name, downstreams))
+    message = f"{call.hook} returned {what}, which was not offered (offered: {offered})"
+    raise MisbehaviourError(call.plugin, message)
+
+
+async def close(plugins: Iterable["HookCall"], timeout_s: float) -> None:
+    """Tell plugins that they are not used any more; a failure is logged."""
+    for call in plugins:
+        try:
+            await call((), timeout_s)
+        except (PluginError, Refusal):
+            fields = {"plugin": call.plugin, "hook": call.hook}
+            log.exception("plugin failed", extra={"fields": fields})
 
 
 def _check_changed(call: HookCall, before: Message, after: Message) -> None:

@@ -7,15 +7,17 @@ arguments, and unknown names are refused.
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
 import pluggy
 
+from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError
 from smtp_router.hooks import spec
 from smtp_router.hooks.call import Chains, HookCall
+from smtp_router.hooks.given import Giver, asked_for, gifts
 
 Target = ModuleType | type
 
@@ -25,6 +27,8 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
         ("select_downstream", spec.select_downstream),
         ("before_send", spec.before_send),
         ("after_send", spec.after_send),
+        ("check_downstreams", spec.check_downstreams),
+        ("close", spec.close),
     )
 }
 """Every hook with its arguments, in order."""
@@ -43,6 +47,7 @@ class Plugin:
             the plugin as it is.
         options: what it was made with.
         calls: its hooks.
+        nested: the algorithms that it has made for itself.
     """
 
     name: str
@@ -50,25 +55,56 @@ class Plugin:
     identity: str
     options: Mapping[str, object] = field(repr=False)
     calls: tuple[HookCall, ...]
+    nested: tuple["Plugin", ...] = ()
 
     @property
     def hooks(self) -> tuple[str, ...]:
         """The hooks it has."""
         return tuple(call.hook for call in self.calls)
 
+    def calls_of(self, hook: str) -> Iterator[HookCall]:
+        """Its implementation of a hook, if it has one."""
+        return (call for call in self.calls if call.hook == hook)
+
+
+def families(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
+    """Plugins in their order, each behind those it has made for itself, and each once."""
+    found: dict[int, Plugin] = {}
+    for plugin in plugins:
+        for one in (*families(plugin.nested), plugin):
+            found.setdefault(id(one), one)
+    return tuple(found.values())
+
 
 def chains(plugins: tuple[Plugin, ...], timeout_s: float) -> Chains:
-    """The hooks of several plugins, in their order."""
-    by_hook = {
-        hook: tuple(call for plugin in plugins for call in plugin.calls if call.hook == hook)
-        for hook in HOOKS
-    }
+    """The hooks of several plugins, in their order; whoever is nested is asked by whom it belongs to."""
+    everyone = families(plugins)
     return Chains(
-        select=by_hook["select_downstream"],
-        before=by_hook["before_send"],
-        after=by_hook["after_send"],
+        select=tuple(call for plugin in plugins for call in plugin.calls_of("select_downstream")),
+        before=tuple(call for plugin in everyone for call in plugin.calls_of("before_send")),
+        after=tuple(call for plugin in everyone for call in plugin.calls_of("after_send")),
         timeout_s=timeout_s,
     )
+
+
+def check_downstreams(plugin: Plugin, downstreams: Sequence[Downstream]) -> None:
+    """Let a plugin look at a user's downstreams.
+
+    Raises:
+        PluginError: it refuses them, or cannot check.
+    """
+    for call in plugin.calls_of("check_downstreams"):
+        try:
+            result = call.function(*[downstreams for _ in call.arguments])
+        except (ValueError, TypeError) as error:
+            raise PluginError(plugin.name, str(error)) from error
+        except BaseException as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(plugin.name, f"{call.hook} failed: {what}") from error
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise PluginError(plugin.name, f"{call.hook} is async, and has to be a plain def")
 
 
 def target_of(name: str, found: object) -> Target:
@@ -131,8 +167,14 @@ def hook_names(target: Target) -> tuple[str, ...]:
     return tuple(hook for hook in HOOKS if hook in marked) + tuple(sorted(marked - set(HOOKS)))
 
 
-def make(name: str, target: Target, options: Mapping[str, object]) -> object:
+def make(name: str, target: Target, options: Mapping[str, object], giver: Giver) -> object:
     """The plugin's object: the module itself, or an instance of the class.
+
+    Args:
+        name: the plugin's name, for errors.
+        target: the module or class.
+        options: what the configuration says.
+        giver: has what the constructor asks for beside them.
 
     Raises:
         PluginError: the options are not what the constructor takes, or it refused them; `key` then
@@ -143,9 +185,19 @@ def make(name: str, target: Target, options: Mapping[str, object]) -> object:
             message = "is not an option: this plugin is a module, which takes none"
             raise PluginError(name, message, key=f"options.{option}")
         return target
-    _check_options(name, target, options)
     try:
-        return target(**options)
+        signature = inspect.signature(target)
+    except (ValueError, TypeError):  # a class of C, which says nothing about itself
+        signature = inspect.Signature()
+    else:
+        signature = _evaluated(target, signature)
+        _check_options(name, signature, options)
+    try:
+        return target(**options, **gifts(asked_for(signature), giver))
+    except PluginError as error:  # of one that it makes for itself
+        raise PluginError(
+            error.plugin, error.message, file=error.file, line=error.line, key=f"options.{error.key}"
+        ) from error
     except (ValueError, TypeError) as error:
         # Its own words are for its users: constructors validate by raising these.
         key = "options" if options else ""
@@ -213,12 +265,21 @@ def _no_hook(target: Target) -> str:
     return f"has no hook: mark a function with @hookimpl (the hooks are {', '.join(HOOKS)})"
 
 
-def _check_options(name: str, target: type, options: Mapping[str, object]) -> None:
-    """Compare the options with the constructor's parameters."""
+def _evaluated(target: type, signature: inspect.Signature) -> inspect.Signature:
+    """The same with annotations that are types, where they stand as text and can be looked up."""
     try:
-        parameters = inspect.signature(target).parameters.values()
-    except (ValueError, TypeError):  # a class of C, which says nothing about itself
-        return
+        return inspect.signature(target, eval_str=True)
+    except Exception:  # noqa: BLE001 - names that only a type checker knows
+        return signature
+
+
+def _check_options(name: str, signature: inspect.Signature, options: Mapping[str, object]) -> None:
+    """Compare the options with the constructor's parameters."""
+    given = asked_for(signature)
+    parameters = [one for one in signature.parameters.values() if one.name not in given]
+    for option in options:
+        if option in given:
+            raise PluginError(name, "is not an option: the router gives it", key=f"options.{option}")
     known = [p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for option in options:

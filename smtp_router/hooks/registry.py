@@ -7,14 +7,26 @@ import difflib
 import importlib
 import importlib.metadata
 import logging
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.errors import PluginError
 from smtp_router.hooks.files import PluginFile
-from smtp_router.hooks.plugin import Plugin, Target, Validator, hook_names, make, target_of
+from smtp_router.hooks.nested import Nest
+from smtp_router.hooks.plugin import (
+    Plugin,
+    Target,
+    Validator,
+    families,
+    hook_names,
+    make,
+    target_of,
+)
 from smtp_router.hooks.spec import PROJECT
+from smtp_router.machine import MonotonicClock
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +52,38 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A plugin's code, found and loaded, not yet made with options."""
+    """A plugin's code, found and loaded, not yet made with options.
+
+    Args:
+        name: as the configuration spells it.
+        source: where it came from, for people.
+        identity: equal only for the same code.
+        target: the module or class.
+        base: the folder that relative paths start from, also those of plugins that it makes itself.
+        trust_all: whether files that others may write are taken, too.
+    """
 
     name: str
     source: str
     identity: str
     target: Target
+    base: Path
+    trust_all: bool = False
 
 
 class Registry:
     """Finds, loads and makes plugins; keeps files and modules between reloads."""
 
-    def __init__(self) -> None:
-        """Nothing is looked up yet."""
+    def __init__(self, clock: Clock | None = None, *, seed: int | None = None) -> None:
+        """Nothing is looked up yet.
+
+        Args:
+            clock: for plugins that ask for it; without one, the machine's.
+            seed: makes what plugins draw repeatable; without one, it is not.
+        """
+        self.clock: Clock = clock or MonotonicClock()
+        self._seed = seed
+        self._draws = 0
         self._validator = Validator()
         self._files: dict[Path, PluginFile] = {}
         self._modules: dict[tuple[str, str], Plugin] = {}
@@ -66,6 +97,16 @@ class Registry:
     def file(self, path: Path) -> PluginFile:
         """The plugin file at this absolute path, the same object each time."""
         return self._files.setdefault(path, PluginFile(path))
+
+    def rng(self) -> random.Random:
+        """Chance, for one plugin."""
+        self._draws += 1
+        return random.Random(None if self._seed is None else f"{self._seed}/{self._draws}")  # noqa: S311 - shares, no secret
+
+    @property
+    def files(self) -> tuple[PluginFile, ...]:
+        """All plugin files that were ever asked for."""
+        return tuple(self._files.values())
 
     def find(self, name: str, base: Path, *, trust_all: bool = False) -> Definition:
         """Load a plugin's code.
@@ -82,7 +123,12 @@ class Registry:
             file = self.file(base / name)
             target = file.load(name, trust_all=trust_all)
             return Definition(
-                name=name, source=str(file.path), identity=f"file:{file.digest}", target=target
+                name=name,
+                source=str(file.path),
+                identity=f"file:{file.digest}",
+                target=target,
+                base=base,
+                trust_all=trust_all,
             )
         entry_point = self._installed().get(name)
         if entry_point is None:
@@ -94,10 +140,17 @@ class Registry:
             source=distribution,
             identity=f"installed:{distribution}:{entry_point.value}",
             target=target,
+            base=base,
+            trust_all=trust_all,
         )
 
     def make(
-        self, definition: Definition, options: Mapping[str, object], previous: Plugin | None = None
+        self,
+        definition: Definition,
+        options: Mapping[str, object],
+        previous: Plugin | None = None,
+        *,
+        depth: int = 0,
     ) -> Plugin:
         """A plugin made with these options.
 
@@ -105,31 +158,59 @@ class Registry:
             definition: its code.
             options: what the configuration says.
             previous: what stood in this place before; kept, with its state, when nothing changed.
+            depth: how many plugins it is nested in.
 
         Raises:
             PluginError: the options do not fit, or its hooks are not valid.
         """
-        if previous and (previous.name, previous.identity, previous.options) == (
-            definition.name,
-            definition.identity,
-            options,
+        if (
+            previous
+            and (previous.name, previous.identity, previous.options)
+            == (
+                definition.name,
+                definition.identity,
+                options,
+            )
+            and all(self._is_current(plugin, definition) for plugin in families(previous.nested))
         ):
             return previous
         shared = not isinstance(definition.target, type)
         known = self._modules.get((definition.name, definition.source)) if shared else None
         if known and known.identity == definition.identity and not options:
             return known
-        plugin = make(definition.name, definition.target, options)
+        nest = Nest(
+            definition.name,
+            lambda name, options: self._make_nested(name, options, definition, depth + 1),
+            clock=self.clock,
+            rng=self.rng,
+            depth=depth,
+        )
+        plugin = make(definition.name, definition.target, options, nest)
         made = Plugin(
             name=definition.name,
             source=definition.source,
             identity=definition.identity,
             options=options,
             calls=self._validator.calls(definition.name, plugin),
+            nested=nest.finished(),
         )
         if shared:
             self._modules[definition.name, definition.source] = made
         return made
+
+    def _make_nested(
+        self, name: str, options: Mapping[str, object], within: Definition, depth: int
+    ) -> Plugin:
+        found = self.find(name, within.base, trust_all=within.trust_all)
+        return self.make(found, options, depth=depth)
+
+    def _is_current(self, plugin: Plugin, within: Definition) -> bool:
+        """Whether a nested plugin's code is still what it was made from."""
+        try:
+            found = self.find(plugin.name, within.base, trust_all=within.trust_all)
+        except PluginError:  # told when it is made
+            return False
+        return found.identity == plugin.identity
 
     def installed(self) -> tuple[Installed, ...]:
         """All installed plugins, by name, each loaded to see its hooks."""

@@ -5,6 +5,8 @@
 | `select_downstream` | ask: the first plugin that returns a downstream wins |
 | `before_send` | chain: each plugin sees the last one's result |
 | `after_send` | tell: every plugin, whatever the others do |
+| `check_downstreams` | check: while the configuration is loaded; what it raises refuses it |
+| `close` | tell: each plugin that is not used any more |
 """
 
 from collections.abc import Sequence
@@ -79,4 +81,29 @@ def after_send(message: Message, attempt: Attempt) -> None:
         attempt: the downstream, the outcome, and how long it took.
 
     An exception here is logged, and changes nothing else.
+    """
+
+
+@hookspec
+def check_downstreams(downstreams: Sequence[Downstream]) -> None:
+    """Look at the downstreams, which may have options for this plugin.
+
+    When: while a configuration is loaded (at the start, at a reload, by `smtp-router check`), before it
+        is used; so it must not change anything. Not `async`.
+
+    Args:
+        downstreams: all of the user's, in the configuration's order.
+
+    Raises:
+        ValueError, TypeError: the configuration cannot be used; the text says which downstream and
+            which option.
+    """
+
+
+@hookspec
+def close() -> None:
+    """Give back what was opened, write what is to be written.
+
+    When: once, when the plugin is not used any more: the router has drained, or a reload has dropped it
+        and the messages from before are done.
     """

@@ -21,11 +21,11 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.fingerprint import Fingerprint, Outline, fingerprint, outline
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.routing.memory import Book, Memory
-from smtp_router.routing.ports import Clock
 from smtp_router.state.doubts import Doubt, Kind
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from smtp_router.core.outcome import Attempt
 from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
-from smtp_router.hooks.plugin import Plugin, chains
+from smtp_router.hooks.plugin import Plugin, chains, check_downstreams, families
 from smtp_router.hooks.registry import Registry, is_path
 from smtp_router.routing.policy import Networks
 from smtp_router.routing.target import Target
@@ -114,16 +114,6 @@ class Epoch:
         return frozenset(file for route in self.routes.values() for file in route.files)
 
 
-def plugin_files(loaded: Loaded, registry: Registry) -> frozenset[PluginFile]:
-    """All plugin files that a configuration names."""
-    return frozenset(
-        registry.file(loaded.folder / use.use)
-        for user in loaded.settings.users
-        for use in (*user.plugins, user.algorithm)
-        if is_path(use.use)
-    )
-
-
 def build(
     loaded: Loaded,
     registry: Registry,
@@ -189,12 +179,14 @@ class _RouteBuilder:
         self._unclaimed = list(self.old.plugins) if self.old else []
 
     def build(self) -> Route:
-        plugins = tuple(self._plugins())
-        names = dict.fromkeys(use.use for use in self._uses)
+        targets = MappingProxyType({s.name: self._target(s) for s in self.user.downstreams})
+        downstreams = tuple(target.described for target in targets.values())
+        plugins = tuple(self._plugins(downstreams))
+        names = dict.fromkeys(plugin.name for plugin in families(plugins))
         files = [self.registry.file(self.loaded.folder / name) for name in names if is_path(name)]
         return Route(
             user=self.user,
-            targets=MappingProxyType({s.name: self._target(s) for s in self.user.downstreams}),
+            targets=targets,
             plugins=plugins,
             chains=chains(plugins, self.loaded.settings.hook_timeout_s),
             files=MappingProxyType({file: file.seen for file in files}),
@@ -203,7 +195,7 @@ class _RouteBuilder:
     def _target(self, settings: DownstreamSettings) -> Target:
         return self.shared.make(self.user.email, settings, self.loaded.settings)
 
-    def _plugins(self) -> Iterator[Plugin]:
+    def _plugins(self, downstreams: Sequence[Downstream]) -> Iterator[Plugin]:
         paths: list[KeyPath] = [
             (*self.path, "plugins", index) for index in range(len(self.user.plugins))
         ]
@@ -215,7 +207,15 @@ class _RouteBuilder:
             if path[-1] == "algorithm" and "select_downstream" not in plugin.hooks:
                 message = f"{use.use}: is no algorithm: it has no select_downstream hook"
                 self.problems.append(self.loaded.problem(path, message))
+            self._check(path, plugin, downstreams)
             yield plugin
+
+    def _check(self, path: KeyPath, plugin: Plugin, downstreams: Sequence[Downstream]) -> None:
+        for one in families((plugin,)):
+            try:
+                check_downstreams(one, downstreams)
+            except PluginError as error:
+                self.problems.append(self.loaded.problem(path, f"{error.plugin}: {error.message}"))
 
     def _plugin(self, path: KeyPath, use: PluginUse) -> Plugin | None:
         trust_all = self.loaded.settings.allow_writable_plugins

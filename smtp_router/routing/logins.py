@@ -14,9 +14,9 @@ from functools import partial
 from typing import TypeVar
 
 from smtp_router import credentials
+from smtp_router.core.clock import Clock
 from smtp_router.credentials import Kind, Verifier
 from smtp_router.routing.epoch import Epoch, Route
-from smtp_router.routing.ports import Clock
 
 REMEMBER_S = 300.0
 MAX_REMEMBERED = 10_000

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.fingerprint import Outline
-from smtp_router.routing.ports import Clock
 from smtp_router.state.doubts import MAX_KEPT, Doubt
 from smtp_router.state.file import StateError
 

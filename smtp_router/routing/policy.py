@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate
 from smtp_router.core.address import unmapped
+from smtp_router.core.clock import Clock
 from smtp_router.core.reply import Reply
-from smtp_router.routing.ports import Clock
 
 SENDER = Reply(code=553, enhanced="5.7.1", text="This login may not send as this address")
 TOO_OFTEN = Reply(code=451, enhanced="4.7.1", text="Too many messages, try again later")

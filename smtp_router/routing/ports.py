@@ -1,32 +1,15 @@
-"""What the router needs from outside, as protocols: a clock, and somebody who sends.
+"""What the router needs from outside, as a protocol: somebody who sends.
 
-The wire implements them for real (`smtp_router.smtp`), tests and simulations with their own.
+The wire implements it for real (`smtp_router.smtp`), tests and simulations with their own.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
 
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Outcome
-
-
-class Clock(Protocol):
-    """Time, and what people call it."""
-
-    def now(self) -> float:
-        """The present instant in seconds. It only moves forward; where it starts means nothing."""
-        ...
-
-    def wall(self) -> datetime:
-        """The present in UTC, for logs and calendars. It may be set back and forth."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait so long."""
-        ...
 
 
 class Sender(Protocol):

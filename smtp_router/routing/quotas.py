@@ -12,9 +12,9 @@ import logging
 import math
 from weakref import WeakValueDictionary
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.periods import Calendar, Kind
 from smtp_router.routing.lease import Books, Lease
-from smtp_router.routing.ports import Clock
 from smtp_router.state.file import StateError
 from smtp_router.state.ledger import Period, grant_of
 

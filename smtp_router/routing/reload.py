@@ -14,7 +14,8 @@ from smtp_router.core.errors import ConfigError
 from smtp_router.disk import Watch
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.registry import Registry
-from smtp_router.routing.epoch import Epoch, build, plugin_files
+from smtp_router.routing.epoch import Epoch, build
+from smtp_router.routing.retired import Retired
 from smtp_router.routing.shield import to_the_end
 from smtp_router.routing.targets import Targets
 
@@ -48,6 +49,7 @@ class LiveEpochs:
         self._loaded = first
         self._refused: tuple[Watch | PluginFile, ...] = ()  # what may mend a configuration that is bad
         self._lock = asyncio.Lock()
+        self._retired = Retired(registry.clock)
         self.current: Epoch = build(first, registry, shared=shared)
         """The epoch at work."""
 
@@ -70,11 +72,17 @@ class LiveEpochs:
             await self._swap(read=True)
 
     async def poll(self) -> None:
-        """Reload what has changed since it was last looked at."""
+        """Reload what has changed since it was last looked at, and close what is done with."""
         async with self._lock:
             config, plugins = await asyncio.to_thread(self._changes)
             if config or plugins:
                 await self._swap(read=config)
+        await self._retired.close_due()
+
+    async def close(self) -> None:
+        """Close all plugins: nothing is routed any more."""
+        self._retired.add(self.current)
+        await self._retired.close_all()
 
     def _changes(self) -> tuple[bool, bool]:
         config = any(file.changed() for file in (*self._loaded.watches, *self._refused))
@@ -86,6 +94,7 @@ class LiveEpochs:
         before = self.current
         self.current = await asyncio.to_thread(self._next, read=read)
         if self.current is not before:
+            self._retired.add(before, successor=self.current)
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
             if self.current.settings.listen != before.settings.listen:
                 log.warning("listen has changed, which takes a restart")
@@ -116,9 +125,11 @@ class LiveEpochs:
         except InvalidConfigError as error:
             self._refused = error.usable.watches
             raise
-        self._refused = (*loaded.watches, *plugin_files(loaded, self._registry))
-        epoch = build(loaded, self._registry, self.current)
-        self._refused = ()
+        try:
+            epoch = build(loaded, self._registry, self.current)
+        except ConfigError:
+            self._refused = (*loaded.watches, *self._registry.files)
+            raise
         self._loaded = loaded
         return epoch
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
     OUR_FAULT,
     Finish,
@@ -27,7 +28,7 @@ from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
-from smtp_router.routing.ports import Clock, Sender
+from smtp_router.routing.ports import Sender
 from smtp_router.routing.shield import to_the_end
 from smtp_router.routing.target import Passage
 from smtp_router.routing.waiting import WaitingLines

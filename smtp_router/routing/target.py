@@ -11,11 +11,11 @@ from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.types import HostPort
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
+from smtp_router.core.clock import Clock
 from smtp_router.core.downstream import Downstream, Health, HealthState
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter
-from smtp_router.routing.ports import Clock
 from smtp_router.routing.quotas import Quota
 from smtp_router.routing.rest import Rest
 
@@ -57,7 +57,7 @@ class Target:
         self.rest = rest
         self.meter = meter
         self.quotas = quotas
-        self._seen = self._with(Health())
+        self._seen = self.described
 
     def seen(self, now: float) -> Downstream:
         """How plugins see it at this instant; the same object as long as nothing has changed."""
@@ -67,6 +67,11 @@ class Target:
         if health is not self._seen.health:
             self._seen = self._with(health)
         return self._seen
+
+    @property
+    def described(self) -> Downstream:
+        """How plugins see it before anything was sent there."""
+        return self._with(Health())
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred: it has failed, or has asked for it."""

@@ -9,9 +9,9 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from smtp_router.core.clock import Clock
 from smtp_router.core.outcome import Attempt
 from smtp_router.routing.epoch import Route
-from smtp_router.routing.ports import Clock
 from smtp_router.routing.target import Target
 
 _Key = tuple[str, frozenset[str]]

@@ -2,7 +2,7 @@
 
 import logging
 
-from smtp_router.routing.ports import Clock
+from smtp_router.core.clock import Clock
 
 PERIOD_S = 1.0
 

@@ -12,8 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from smtp_router.config.settings import Settings
+from smtp_router.core.clock import Clock
 from smtp_router.core.reply import Reply
-from smtp_router.routing.ports import Clock
 from smtp_router.smtp.complaints import Complaints
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,9 @@ import pytest
 
 from smtp_router import Downstream, PluginError, hookimpl
 from smtp_router.hooks.plugin import HOOKS, Validator, hook_names, make, target_of
+from tests.support import make_giver
 
+GIVER = make_giver()
 PREAMBLE = "from smtp_router import hookimpl\n"
 FUNCTION = "@hookimpl\ndef select_downstream(downstreams):\n    return downstreams[0]\n"
 
@@ -44,6 +46,8 @@ def test_the_hooks_and_their_arguments_are_those_of_the_design() -> None:
         "select_downstream": ("message", "downstreams", "attempts"),
         "before_send": ("message", "downstream"),
         "after_send": ("message", "attempt"),
+        "check_downstreams": ("downstreams",),
+        "close": (),
     }
 
 
@@ -89,7 +93,7 @@ def test_inherited_and_static_hooks_count() -> None:
         @hookimpl
         def after_send(cls) -> None: ...
 
-    assert set(hook_names(Static)) == set(HOOKS)
+    assert set(hook_names(Static)) == {"select_downstream", "before_send", "after_send"}
     assert hooks_of(Static()) == ["select_downstream", "before_send", "after_send"]
 
 
@@ -102,13 +106,15 @@ def test_inherited_and_static_hooks_count() -> None:
         pytest.param(
             "",
             "has no hook: mark a function with @hookimpl "
-            "(the hooks are select_downstream, before_send, after_send)",
+            "(the hooks are select_downstream, before_send, after_send, "
+            "check_downstreams, close)",
             id="nothing",
         ),
         pytest.param(
             "def helper(): ...",
             "has no hook: mark a function with @hookimpl "
-            "(the hooks are select_downstream, before_send, after_send)",
+            "(the hooks are select_downstream, before_send, after_send, "
+            "check_downstreams, close)",
             id="no hook",
         ),
         pytest.param(
@@ -128,7 +134,8 @@ def test_inherited_and_static_hooks_count() -> None:
         ),
         pytest.param(
             "@hookimpl\ndef zzz(): ...",
-            "zzz is not a hook: the hooks are select_downstream, before_send, after_send",
+            "zzz is not a hook: the hooks are select_downstream, before_send, after_send, "
+            "check_downstreams, close",
             id="unknown",
         ),
         pytest.param(
@@ -144,7 +151,8 @@ def test_inherited_and_static_hooks_count() -> None:
         ),
         pytest.param(
             "class A:\n @hookimpl\n def route(self): ...",
-            "route is not a hook: the hooks are select_downstream, before_send, after_send",
+            "route is not a hook: the hooks are select_downstream, before_send, after_send, "
+            "check_downstreams, close",
             id="class with an unknown hook",
         ),
     ],
@@ -263,14 +271,14 @@ class Data(Algorithm):
 def refused(target: ModuleType | type, options: Mapping[str, object]) -> tuple[str, str]:
     """Which key it was about, and what was said."""
     with pytest.raises(PluginError) as caught:
-        make("mine", target, options)
+        make("mine", target, options, GIVER)
     assert caught.value.plugin == "mine"
     return caught.value.key, caught.value.message
 
 
 def test_a_module_is_its_own_plugin_and_takes_no_options() -> None:
     found = module(FUNCTION)
-    assert make("mine", found, {}) is found
+    assert make("mine", found, {}, GIVER) is found
     assert refused(found, {"weight": 3}) == (
         "options.weight",
         "is not an option: this plugin is a module, which takes none",
@@ -288,11 +296,11 @@ def test_a_module_is_its_own_plugin_and_takes_no_options() -> None:
 def test_a_class_is_made_with_its_options(
     target: type, options: Mapping[str, object], made_with: object
 ) -> None:
-    assert vars(make("mine", target, options))["made_with"] == made_with
+    assert vars(make("mine", target, options, GIVER))["made_with"] == made_with
 
 
 def test_a_dataclass_is_made_with_its_options() -> None:
-    assert make("mine", Data, {"weight": 3}) == Data(weight=3)
+    assert make("mine", Data, {"weight": 3}, GIVER) == Data(weight=3)
 
 
 def test_a_class_that_says_nothing_about_its_options_is_given_them() -> None:
@@ -300,11 +308,11 @@ def test_a_class_that_says_nothing_about_its_options_is_given_them() -> None:
         @hookimpl
         def before_send(self) -> None: ...
 
-    assert make("mine", Table, {"a": 1}) == {"a": 1}
+    assert make("mine", Table, {"a": 1}, GIVER) == {"a": 1}
 
 
 def test_each_call_makes_another_one() -> None:
-    assert make("mine", Plain, {}) is not make("mine", Plain, {})
+    assert make("mine", Plain, {}, GIVER) is not make("mine", Plain, {}, GIVER)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_an_installed_plugin_is_found_by_its_entry_point(install: Install, tmp_p
         source="smtp-router-first 1.2",
         identity="installed:smtp-router-first 1.2:smtp_router_first",
         target=sys.modules["smtp_router_first"],
+        base=tmp_path,
     )
 
 

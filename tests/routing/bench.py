@@ -79,7 +79,7 @@ class Bench:
         self.books = books or Ledger(StateFile(self.state))
         self.quotas = Quotas(self.clock, self.books)
         shared = Targets(self.quotas)
-        self.epochs = LiveEpochs(load(self.config), Registry(), shared=shared)
+        self.epochs = LiveEpochs(load(self.config), Registry(self.clock), shared=shared)
         self.router = Router(self.epochs, self.sender, self.clock, chance=lambda: 0.0)
 
     def write(self, name: str, text: str) -> Path:

@@ -1,0 +1,168 @@
+"""What was decided about one message, and why: kept as it happens, put into words when somebody asks.
+
+Every message has a trace, and the last ones are kept. So it holds what is at hand anyway, and nothing
+that holds the message's content.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC
+from typing import NamedTuple
+
+from smtp_router.core.downstream import Downstream
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Attempt
+from smtp_router.core.reply import Reply
+
+MAX_NOTES = 100
+"""For one message. More, and its trace could cost more than the message."""
+MAX_NOTE_CHARS = 500
+
+
+class LeftOut(NamedTuple):
+    """A downstream that was not offered to the plugins."""
+
+    downstream: str
+    why: str
+
+
+class Word(NamedTuple):
+    """What a plugin said: an answer, or a note on how it came to it."""
+
+    plugin: str
+    hook: str
+    """Empty for a note."""
+    text: str | None
+    """The downstream's name, `changed`, an exception; `None` for no opinion; or the note."""
+
+
+class Round:
+    """One turn of the router's loop: who was offered, what the plugins said, what came of it."""
+
+    __slots__ = ("attempt", "left_out", "offered", "words")
+
+    def __init__(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
+        """Nothing is said yet."""
+        self.offered = offered
+        self.left_out = left_out
+        self.words: list[Word] = []
+        self.attempt: Attempt | None = None
+
+
+class Trace:
+    """All rounds of one message."""
+
+    __slots__ = ("_notes", "at", "id", "mail_from", "rcpt_tos", "reply", "rounds", "size", "user")
+
+    def __init__(self, message: Message) -> None:
+        """Nothing has happened yet."""
+        self.id = message.id
+        self.user = message.user
+        self.at = message.received_at
+        self.mail_from = message.mail_from
+        self.rcpt_tos = message.rcpt_tos
+        self.size = message.size
+        self.rounds: list[Round] = []
+        self.reply: Reply | None = None
+        """What the client was answered; `None` before that, or if it has gone away."""
+        self._notes = 0
+
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
+        """The plugins are about to be asked."""
+        found = Round(offered, left_out)
+        self.rounds.append(found)
+        return found
+
+    def said(self, plugin: str, hook: str, answer: str | None) -> None:
+        """A plugin has answered, or raised."""
+        if self.rounds:
+            self.rounds[-1].words.append(Word(plugin, hook, answer))
+
+    def noted(self, plugin: str, text: str) -> None:
+        """A plugin says why."""
+        self._notes += 1
+        if self.rounds and self._notes <= MAX_NOTES:
+            self.rounds[-1].words.append(Word(plugin, "", str(text)[:MAX_NOTE_CHARS]))
+
+    def told(self) -> dict[str, object]:
+        """The trace as JSON has it; `docs/explain.md` has the keys."""
+        return {
+            "id": self.id,
+            "user": self.user,
+            "time": self.at.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "mail_from": self.mail_from,
+            "rcpt_tos": list(self.rcpt_tos),
+            "bytes": self.size,
+            "rounds": [_told(one) for one in self.rounds],
+            "reply": str(self.reply) if self.reply else None,
+        }
+
+
+def _told(one: Round) -> Mapping[str, object]:
+    plugins: list[Mapping[str, object]] = []
+    notes: dict[str, list[str | None]] = {}
+    for word in one.words:
+        if word.hook:
+            said = notes.pop(word.plugin, [])
+            entry = {"plugin": word.plugin, "hook": word.hook, "answer": word.text, "notes": said}
+            plugins.append(entry)
+        else:
+            notes.setdefault(word.plugin, []).append(word.text)
+    plugins += [
+        {"plugin": name, "hook": "", "answer": None, "notes": said} for name, said in notes.items()
+    ]
+    return {
+        "offered": [downstream.name for downstream in one.offered],
+        "left_out": [left_out._asdict() for left_out in one.left_out],
+        "plugins": plugins,
+        "attempt": _attempt(one.attempt) if one.attempt else None,
+    }
+
+
+def _attempt(attempt: Attempt) -> Mapping[str, object]:
+    outcome = attempt.outcome
+    return {
+        "downstream": attempt.downstream.name,
+        "outcome": str(outcome.kind),
+        "stage": str(outcome.stage),
+        "reply": str(outcome.reply) if outcome.reply else None,
+        "reason": outcome.reason or None,
+        "seconds": round(attempt.seconds, 4),
+    }
+
+
+# Whose hook is being called, and for which message. Tasks have theirs of their own.
+
+_speaking: ContextVar[tuple[Trace, str] | None] = ContextVar("smtp_router_speaking", default=None)
+
+
+def speaks(trace: Trace | None, plugin: str) -> None:
+    """Say whose notes those are that are made in this task from now on; `None`: nobody's."""
+    _speaking.set((trace, plugin) if trace else None)
+
+
+@contextmanager
+def speaking_as(plugin: str) -> Iterator[Trace | None]:
+    """Let another plugin speak for a while; gives the trace, if there is one."""
+    before = _speaking.get()
+    trace = before[0] if before else None
+    speaks(trace, plugin)
+    try:
+        yield trace
+    finally:
+        _speaking.set(before)
+
+
+def note(text: str) -> None:
+    """Say why, from within a hook: for `smtp-router explain`, `smtp-router trace` and the debug log.
+
+    Where no hook is being called for a message, it does nothing.
+
+    Args:
+        text: one line; after 500 characters it is cut, and after 100 notes for one message they are.
+    """
+    speaking = _speaking.get()
+    if speaking is not None:
+        trace, plugin = speaking
+        trace.noted(plugin, text)
