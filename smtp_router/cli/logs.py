@@ -136,6 +136,10 @@ class FastJournal:
         self._as_line = as_line
         self._level = level
 
+    def writes(self, level: int) -> bool:
+        """See `smtp_router.routing.journal.Journal`."""
+        return level >= self._level
+
     def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         """See `smtp_router.routing.journal.Journal`."""
         if level >= self._level:

@@ -18,6 +18,8 @@ from smtp_router.core.reply import Reply
 MAX_NOTES = 100
 """For one message. More, and its trace could cost more than the message."""
 MAX_NOTE_CHARS = 500
+MAX_RECIPIENTS = 10
+"""So many are named, the others counted."""
 
 
 class LeftOut(NamedTuple):
@@ -32,9 +34,9 @@ class Word(NamedTuple):
 
     plugin: str
     hook: str
-    """Empty for a note."""
     text: str | None
     """The downstream's name, `changed`, an exception; `None` for no opinion; or the note."""
+    is_note: bool = False
 
 
 class Round:
@@ -53,7 +55,19 @@ class Round:
 class Trace:
     """All rounds of one message."""
 
-    __slots__ = ("_notes", "at", "id", "mail_from", "rcpt_tos", "reply", "rounds", "size", "user")
+    __slots__ = (
+        "_notes",
+        "at",
+        "attempts",
+        "id",
+        "mail_from",
+        "rcpt_tos",
+        "recipients",
+        "reply",
+        "rounds",
+        "size",
+        "user",
+    )
 
     def __init__(self, message: Message) -> None:
         """Nothing has happened yet."""
@@ -61,8 +75,11 @@ class Trace:
         self.user = message.user
         self.at = message.received_at
         self.mail_from = message.mail_from
-        self.rcpt_tos = message.rcpt_tos
+        self.rcpt_tos = message.rcpt_tos[:MAX_RECIPIENTS]
+        self.recipients = len(message.rcpt_tos)
         self.size = message.size
+        self.attempts: list[Attempt] = []
+        """All there were, oldest first."""
         self.rounds: list[Round] = []
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
@@ -79,11 +96,12 @@ class Trace:
         if self.rounds:
             self.rounds[-1].words.append(Word(plugin, hook, answer))
 
-    def noted(self, plugin: str, text: str) -> None:
+    def noted(self, plugin: str, hook: str, text: str) -> None:
         """A plugin says why."""
         self._notes += 1
         if self.rounds and self._notes <= MAX_NOTES:
-            self.rounds[-1].words.append(Word(plugin, "", str(text)[:MAX_NOTE_CHARS]))
+            word = Word(plugin, hook, str(text)[:MAX_NOTE_CHARS], is_note=True)
+            self.rounds[-1].words.append(word)
 
     def told(self) -> dict[str, object]:
         """The trace as JSON has it; `docs/explain.md` has the keys."""
@@ -93,6 +111,7 @@ class Trace:
             "time": self.at.astimezone(UTC).isoformat(timespec="milliseconds"),
             "mail_from": self.mail_from,
             "rcpt_tos": list(self.rcpt_tos),
+            "recipients": self.recipients,
             "bytes": self.size,
             "rounds": [_told(one) for one in self.rounds],
             "reply": str(self.reply) if self.reply else None,
@@ -100,22 +119,21 @@ class Trace:
 
 
 def _told(one: Round) -> Mapping[str, object]:
-    plugins: list[Mapping[str, object]] = []
-    notes: dict[str, list[str | None]] = {}
+    said: dict[tuple[str, str], dict[str, object]] = {}
+    notes: dict[tuple[str, str], list[str | None]] = {}
     for word in one.words:
-        if word.hook:
-            said = notes.pop(word.plugin, [])
-            entry = {"plugin": word.plugin, "hook": word.hook, "answer": word.text, "notes": said}
-            plugins.append(entry)
+        key = word.plugin, word.hook
+        if key not in said:
+            notes[key] = []
+            said[key] = {"plugin": key[0], "hook": key[1], "answer": None, "notes": notes[key]}
+        if word.is_note:
+            notes[key].append(word.text)
         else:
-            notes.setdefault(word.plugin, []).append(word.text)
-    plugins += [
-        {"plugin": name, "hook": "", "answer": None, "notes": said} for name, said in notes.items()
-    ]
+            said[key]["answer"] = word.text
     return {
         "offered": [downstream.name for downstream in one.offered],
         "left_out": [left_out._asdict() for left_out in one.left_out],
-        "plugins": plugins,
+        "plugins": list(said.values()),
         "attempt": _attempt(one.attempt) if one.attempt else None,
     }
 
@@ -134,20 +152,20 @@ def _attempt(attempt: Attempt) -> Mapping[str, object]:
 
 # Whose hook is being called, and for which message. Tasks have theirs of their own.
 
-_speaking: ContextVar[tuple[Trace, str] | None] = ContextVar("smtp_router_speaking", default=None)
+_speaking: ContextVar[tuple[Trace, str, str] | None] = ContextVar("smtp_router_speaking", default=None)
 
 
-def speaks(trace: Trace | None, plugin: str) -> None:
+def speaks(trace: Trace | None, plugin: str, hook: str) -> None:
     """Say whose notes those are that are made in this task from now on; `None`: nobody's."""
-    _speaking.set((trace, plugin) if trace else None)
+    _speaking.set((trace, plugin, hook) if trace else None)
 
 
 @contextmanager
-def speaking_as(plugin: str) -> Iterator[Trace | None]:
+def speaking_as(plugin: str, hook: str) -> Iterator[Trace | None]:
     """Let another plugin speak for a while; gives the trace, if there is one."""
     before = _speaking.get()
     trace = before[0] if before else None
-    speaks(trace, plugin)
+    speaks(trace, plugin, hook)
     try:
         yield trace
     finally:
@@ -164,5 +182,5 @@ def note(text: str) -> None:
     """
     speaking = _speaking.get()
     if speaking is not None:
-        trace, plugin = speaking
-        trace.noted(plugin, text)
+        trace, plugin, hook = speaking
+        trace.noted(plugin, hook, text)

@@ -67,7 +67,7 @@ class HookCall:
             PluginError: anything else.
         """
         timer = None
-        speaks(trace, self.plugin)
+        speaks(trace, self.plugin, self.hook)
         try:
             result = self.function(*[values[position] for position in self.arguments])
             if not inspect.isawaitable(result):

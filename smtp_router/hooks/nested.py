@@ -112,7 +112,7 @@ class Nested:
     ) -> Downstream | Awaitable[Downstream | None] | None:
         """See `Algorithm`."""
         values = (message, downstreams, attempts)
-        with speaking_as(self.name) as trace, self._failures():
+        with speaking_as(self.name, self.call.hook) as trace, self._failures():
             found = self.call.function(*[values[position] for position in self.call.arguments])
             if inspect.isawaitable(found):
                 return self._awaited(found, downstreams)
@@ -121,7 +121,7 @@ class Nested:
     async def _awaited(
         self, found: Awaitable[object], downstreams: Sequence[Downstream]
     ) -> Downstream | None:
-        with speaking_as(self.name) as trace, self._failures():
+        with speaking_as(self.name, self.call.hook) as trace, self._failures():
             return self._answer(await found, downstreams, trace)
 
     def _answer(

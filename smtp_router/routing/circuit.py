@@ -28,11 +28,13 @@ _CLOSED = Breaker()
 class Circuit:
     """One breaker at work."""
 
-    __slots__ = ("__weakref__", "_bad", "_entry", "_good", "_trials", "breaker")
+    __slots__ = ("__weakref__", "_bad", "_entry", "_good", "_trials", "because", "breaker")
 
     def __init__(self, window_s: float) -> None:
         """Closed, and nothing is under way."""
         self.breaker = _CLOSED
+        self.because = ""
+        """What its last rest began with."""
         self._good = Window(window_s)
         self._bad = Window(window_s)
         self._entry = _FIRST  # of an attempt that is no trial

@@ -62,6 +62,12 @@ class Gauge:
             return False  # which it is for almost every message
         return server.is_resting(now) or account.is_resting(now)
 
+    def resting(self, now: float) -> tuple[float, str]:
+        """Until which instant it rests, and why; an instant that has passed: it is being tried again."""
+        resting = [one for one in (self._server, self._account) if one.is_resting(now)]
+        longest = max(resting or [self._account], key=lambda one: one.breaker.until)
+        return longest.breaker.until, longest.because
+
     @property
     def failed_at(self) -> float:
         """The instant of the last failure."""
@@ -124,6 +130,7 @@ class Gauge:
         self._bad.add(now)
         circuit, entry = (self._server, server) if whose is Blame.SERVER else (self._account, account)
         if circuit.failed(entry, now, rules, chance):
+            circuit.because = str(outcome)
             changes.append(Change(whose, circuit.breaker.until))
         return changes
 

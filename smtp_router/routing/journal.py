@@ -15,6 +15,10 @@ NAME = "smtp_router.routing.router"
 class Journal(Protocol):
     """Takes lines."""
 
+    def writes(self, level: int) -> bool:
+        """Whether lines of this level are written at all."""
+        ...
+
     def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         """Write one line.
 
@@ -32,6 +36,10 @@ class LoggingJournal:
     def __init__(self) -> None:
         """Nothing is written yet."""
         self._log = logging.getLogger(NAME)
+
+    def writes(self, level: int) -> bool:
+        """See `Journal`."""
+        return self._log.isEnabledFor(level)
 
     def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         """See `Journal`."""

@@ -8,7 +8,7 @@ Rules:
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from smtp_router.config.limits import Limits
@@ -43,6 +43,11 @@ class Meter:
             return math.inf
         spans = limits.windows
         return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
+
+    def windows(self, limits: Limits, now: float) -> Iterator[tuple[float, int, float]]:
+        """Each span of seconds with its limit, and from which instant on it has room."""
+        for span, count in limits.windows:
+            yield span, count, self._windows[span].opens_at(now, count)
 
     def take(self, quotas: Sequence[Quota], now: float) -> "Place":
         """Begin one; whether there is room is for the caller to know."""

@@ -42,6 +42,10 @@ class Quota:
         self._known = ("", 0)  # in which period, and how many are left in it
         self._refilling: asyncio.Task[None] | None = None
 
+    def __str__(self) -> str:
+        """`10000 per month`."""
+        return f"{self._limit} per {self._kind}"
+
     def has_room(self) -> bool:
         """Whether there is a unit to take, or may be: `ready` knows."""
         label = self._quotas.label(self._kind)

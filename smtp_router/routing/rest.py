@@ -6,16 +6,18 @@ import math
 class Rest:
     """For how long one user's mail is not brought to one account; all others notice nothing."""
 
-    __slots__ = ("__weakref__", "asked_at", "until")
+    __slots__ = ("__weakref__", "asked_at", "because", "until")
 
     def __init__(self) -> None:
         """Nobody has asked for one."""
         self.until = -math.inf
         self.asked_at = -math.inf
         """When it was asked for last; minus infinity, if not since the last delivery."""
+        self.because = ""
 
-    def ask(self, seconds: float, now: float) -> bool:
+    def ask(self, seconds: float, now: float, because: str = "") -> bool:
         """Rest for so long; whether it did not rest already."""
+        self.because = because
         begins = now >= self.until
         self.until = max(self.until, now + seconds)
         self.asked_at = now

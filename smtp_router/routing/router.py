@@ -24,13 +24,16 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
+from smtp_router.core.trace import Trace
 from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
 from smtp_router.routing.ports import Sender
+from smtp_router.routing.reasons import left_out
 from smtp_router.routing.shield import to_the_end
 from smtp_router.routing.target import Passage
+from smtp_router.routing.traces import Traces
 from smtp_router.routing.waiting import WaitingLines
 from smtp_router.state.doubts import Doubt
 
@@ -64,6 +67,7 @@ class Router:
         chance: Callable[[], float],
         journal: Journal | None = None,
         doubts: Doubts | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Take what routing needs from outside.
 
@@ -74,6 +78,7 @@ class Router:
             chance: gives a number from 0 to 1, any of them as likely as any other.
             journal: where attempts and messages are written; without one, `logging` is it.
             doubts: which messages may come a second time; without one, those of this router's time.
+            traces: where the last messages' traces are kept.
         """
         self._epochs = epochs
         self._sender = sender
@@ -81,6 +86,7 @@ class Router:
         self._chance = chance
         self._journal = journal or LoggingJournal()
         self._doubts = doubts or Doubts(clock)
+        self._traces = Traces() if traces is None else traces
         self._lines = WaitingLines(clock)
 
     async def route(self, message: Message) -> Reply:
@@ -91,7 +97,7 @@ class Router:
             the outcomes, from a plugin's refusal, or `451 4.3.0` for any fault of our own.
         """
         started = self._clock.now()
-        attempts: list[Attempt] = []
+        trace = Trace(message)
         reply = None
         epoch = self._epochs.current
         try:
@@ -102,7 +108,7 @@ class Router:
             if route is None:
                 reply = UNKNOWN_USER
             else:
-                reply = await self._deliver(message, epoch, route, started, attempts)
+                reply = await self._deliver(message, epoch, route, started, trace)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
@@ -112,8 +118,9 @@ class Router:
             self._log_failure(message, "routing failed", error)
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
-            self._log_message(message, reply, attempts, self._clock.now() - started)
-            self._note_doubt(message, reply, attempts, epoch)
+            self._log_message(message, reply, trace.attempts, self._clock.now() - started)
+            self._keep(trace, reply)
+            self._note_doubt(message, reply, trace.attempts, epoch)
         return reply
 
     async def _deliver(
@@ -122,7 +129,7 @@ class Router:
         epoch: Epoch,
         route: Route,
         started: float,
-        attempts: list[Attempt],
+        trace: Trace,
     ) -> Reply:
         """Deliver it, unless that was done before."""
         limits = Limits(
@@ -138,7 +145,7 @@ class Router:
             if isinstance(found, Reply):
                 return found
             doubt = found
-        reply = await self._loop(message, epoch, route, limits, attempts, doubt=doubt)
+        reply = await self._loop(message, epoch, route, limits, trace, doubt=doubt)
         if doubt is not None and not reply.is_transient:
             self._doubts.forget(doubt)
         return reply
@@ -149,22 +156,24 @@ class Router:
         epoch: Epoch,
         route: Route,
         limits: Limits,
-        attempts: list[Attempt],
+        trace: Trace,
         *,
         doubt: Doubt | None,
     ) -> Reply:
+        attempts = trace.attempts
         while True:
             step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
             offer = await self._offer(route, attempts, limits.deadline)
-            if not offer.downstreams:
+            offered = preferred(offer.downstreams, doubt)
+            turn = trace.begin(offered, left_out(route.targets, offered, attempts, self._clock.now()))
+            if not offered:
                 self._log_used_up(message, route, attempts)
                 return without_room(attempts)
             left_s = limits.deadline - self._clock.now()
-            offered = preferred(offer.downstreams, doubt)
             chosen = await route.chains.select_downstream(
-                message, offered, tuple(attempts), within_s=left_s
+                message, offered, tuple(attempts), within_s=left_s, trace=trace
             )
             if chosen is None and len(offered) < len(offer.downstreams):
                 doubt = None  # whoever was preferred is not wanted now
@@ -181,7 +190,9 @@ class Router:
                 outgoing = message
                 if route.chains.before:
                     left_s = limits.deadline - now
-                    outgoing = await route.chains.before_send(message, chosen, within_s=left_s)
+                    outgoing = await route.chains.before_send(
+                        message, chosen, within_s=left_s, trace=trace
+                    )
                 began = self._clock.now()
                 outcome = await self._sender.send(
                     outgoing,
@@ -194,10 +205,11 @@ class Router:
                 now = self._clock.now()
                 attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
                 attempts.append(attempt)
+                turn.attempt = attempt
                 passage.ended(attempt, now)
             self._log_attempt(message, outgoing, attempt)
             if route.chains.after:
-                await to_the_end(route.chains.after_send(message, attempt))
+                await to_the_end(route.chains.after_send(message, attempt, trace=trace))
 
     async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
         """What there is to choose from; waits, if the limits say so, until there is anything."""
@@ -206,6 +218,12 @@ class Router:
             return offer
         await self._lines.wait(route, attempts, deadline)
         return route.offer(attempts, self._clock.now())
+
+    def _keep(self, trace: Trace, reply: Reply | None) -> None:
+        trace.reply = reply
+        self._traces.add(trace)
+        if self._journal.writes(logging.DEBUG):
+            self._journal.write(logging.DEBUG, "trace", trace.told())
 
     def _note_doubt(
         self, message: Message, reply: Reply | None, attempts: list[Attempt], epoch: Epoch

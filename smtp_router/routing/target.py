@@ -77,6 +77,12 @@ class Target:
         """Whether others are to be preferred: it has failed, or has asked for it."""
         return now < self.rest.until or self.gauge.is_resting(now)
 
+    def resting(self, now: float) -> tuple[float, str]:
+        """Until which instant it rests, and why; an instant that has passed: it is being tried again."""
+        if now < self.rest.until:
+            return self.rest.until, self.rest.because
+        return self.gauge.resting(now)
+
     @property
     def failed_at(self) -> float:
         """The instant at which it last failed, or asked for a rest."""
@@ -192,7 +198,7 @@ class Passage:
             case Delivered():
                 if rest.delivered(self._began):
                     changes.append(Change(Blame.USER, None))
-            case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now):
+            case Deferred(rest_s=seconds) as asked if seconds and rest.ask(seconds, now, str(asked)):
                 changes.append(Change(Blame.USER, rest.until))
         for change in changes:
             self._target.tell(change, attempt, self._clock)

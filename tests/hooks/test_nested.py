@@ -140,11 +140,11 @@ async def test_what_each_says_is_in_the_trace_under_its_name(folder: Folder) -> 
         trace = Trace(make_message())
         trace.begin(OFFERED, ())
         await ask(folder.make(inner="./last.py"), trace)
-        assert [tuple(word) for word in trace.rounds[0].words] == [
-            ("./outer.py", "", "outer asks"),
-            ("./last.py", "", "inner thinks"),
-            ("./last.py", "select_downstream", "c"),
-            ("./outer.py", "select_downstream", "c"),
+        assert [(word.plugin, word.text, word.is_note) for word in trace.rounds[0].words] == [
+            ("./outer.py", "outer asks", True),
+            ("./last.py", "inner thinks", True),
+            ("./last.py", "c", False),
+            ("./outer.py", "c", False),
         ]
 
 

@@ -19,6 +19,7 @@ from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
 from smtp_router.routing.targets import Targets
+from smtp_router.routing.traces import Traces
 from smtp_router.state.file import StateFile
 from smtp_router.state.ledger import Ledger
 from tests.support import (
@@ -80,7 +81,10 @@ class Bench:
         self.quotas = Quotas(self.clock, self.books)
         shared = Targets(self.quotas)
         self.epochs = LiveEpochs(load(self.config), Registry(self.clock), shared=shared)
-        self.router = Router(self.epochs, self.sender, self.clock, chance=lambda: 0.0)
+        self.traces = Traces()
+        self.router = Router(
+            self.epochs, self.sender, self.clock, chance=lambda: 0.0, traces=self.traces
+        )
 
     def write(self, name: str, text: str) -> Path:
         """Write a file that only we may write."""

@@ -1,0 +1,27 @@
+"""The traces of the last messages."""
+
+from collections import deque
+
+from smtp_router.core.trace import Trace
+
+KEPT = 1000
+
+
+class Traces:
+    """Keeps the last ones; an older one is forgotten for each that comes."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        """None is kept yet.
+
+        Args:
+            kept: how many are.
+        """
+        self._last: deque[Trace] = deque(maxlen=kept)
+
+    def add(self, trace: Trace) -> None:
+        """Keep one more."""
+        self._last.append(trace)
+
+    def find(self, beginning: str) -> tuple[Trace, ...]:
+        """Those whose id begins like this, oldest first; a whole id is enough for one."""
+        return tuple(trace for trace in self._last if trace.id.startswith(beginning))
