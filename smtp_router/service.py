@@ -57,6 +57,7 @@ class Service:
         self,
         loaded: Loaded,
         *,
+        registry: Registry | None = None,
         sender: Sender | None = None,
         journal: Journal | None = None,
         notify: Callable[..., None] = lambda *_: None,
@@ -65,6 +66,7 @@ class Service:
 
         Args:
             loaded: the configuration.
+            registry: where plugins come from, if not from where they are installed and from files.
             sender: who hands messages on, in place of the SMTP client.
             journal: where attempts and messages are written, in place of `logging`.
             notify: told how it fares, in the lines of sd_notify(3); from any thread.
@@ -80,7 +82,8 @@ class Service:
         self._quotas = Quotas(clock, _ledger(loaded, state))
         book = DoubtBook(state)
         self._doubts = Doubts(clock, book, _known_doubts(book, clock))
-        self._epochs = LiveEpochs(loaded, Registry(clock), shared=Targets(self._quotas))
+        registry = registry or Registry(clock)
+        self._epochs = LiveEpochs(loaded, registry, shared=Targets(self._quotas))
         files = max_files()
         self._sender = SmtpSender(max_connections=max((files - RESERVED_FILES) // 2, 1))
         self._router = Router(

@@ -1,34 +1,21 @@
-"""What tests are made of: values with defaults, a virtual clock, a sender that follows a script.
+"""What tests are made of: a sender that follows a script, configurations, the kit's values and clock.
 
     clock = VirtualClock()
     sender = ScriptedSender({"a": [deferred(450)], "b": [delivered()]}, clock)
     text = config_text(downstreams={"a": "127.0.0.1:2525"}, algorithm="./algorithm.py")
 
-Nothing here is a mock of our code: `ScriptedSender` and `VirtualClock` implement the two protocols of
-`routing.ports` that the wire and the service implement for real.
+Nothing here is a mock of our code: `ScriptedSender` and `VirtualClock` implement the two protocols that
+the wire and the machine implement for real.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from smtp_router import (
-    Attempt,
-    Deferred,
-    Delivered,
-    Downstream,
-    InDoubt,
-    Message,
-    Outcome,
-    Rejected,
-    Reply,
-    Stage,
-)
+from smtp_router import Message, Outcome, Stage
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings
 from smtp_router.core.clock import Clock
@@ -36,40 +23,44 @@ from smtp_router.hooks.given import Giver
 from smtp_router.hooks.nested import Nest
 from smtp_router.hooks.plugin import Plugin
 from smtp_router.hooks.registry import Registry
+from smtp_router.testing import (
+    VirtualClock,
+    deferred,
+    delivered,
+    in_doubt,
+    make_attempt,
+    make_downstream,
+    make_message,
+    make_reply,
+    rejected,
+    unreachable,
+)
+from smtp_router.testing.values import CONTENT, EPOCH, USER
 
-CONTENT = b"Subject: hello\r\nFrom: sender@a.example\r\n\r\nHello.\r\n"
-USER = "user@example.com"
+__all__ = [
+    "CONTENT",
+    "EPOCH",
+    "PASSWORD",
+    "USER",
+    "ScriptedSender",
+    "Sent",
+    "Step",
+    "VirtualClock",
+    "config_text",
+    "deferred",
+    "delivered",
+    "in_doubt",
+    "make_attempt",
+    "make_downstream",
+    "make_giver",
+    "make_message",
+    "make_reply",
+    "rejected",
+    "unreachable",
+    "user_config",
+]
+
 PASSWORD = "correct horse"
-EPOCH = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-"""When a `VirtualClock` starts, and when messages come."""
-
-
-# Values.
-
-
-def make_message(**changes: Any) -> Message:  # noqa: ANN401 - any field of the class
-    """A message from `USER` to one recipient; any field can be given."""
-    fields: dict[str, Any] = {
-        "id": "message-1",
-        "user": USER,
-        "mail_from": "sender@a.example",
-        "rcpt_tos": ("rcpt@b.example",),
-        "content": CONTENT,
-        "received_at": EPOCH,
-    }
-    return Message(**{**fields, **changes})
-
-
-def make_downstream(name: str = "a", **changes: Any) -> Downstream:  # noqa: ANN401 - as above
-    """A downstream as plugins see it."""
-    fields: dict[str, Any] = {"name": name, "host": f"{name}.example", "port": 25}
-    return Downstream(**{**fields, **changes})
-
-
-def make_reply(line: str) -> Reply:
-    """`make_reply("450 4.2.1 busy")`; the enhanced code and the text may be missing."""
-    code, _, text = line.partition(" ")
-    return Reply.parse(int(code), text)
 
 
 def make_giver(clock: Clock | None = None) -> Giver:
@@ -82,69 +73,7 @@ def make_giver(clock: Clock | None = None) -> Giver:
     return Nest("mine", nested, clock=registry.clock, rng=registry.rng, depth=0)
 
 
-def delivered(line: str = "250 2.0.0 queued") -> Delivered:
-    """The downstream has taken it."""
-    return Delivered(reply=make_reply(line))
-
-
-def deferred(line: str | None = "450 4.2.1 busy", stage: Stage = Stage.RCPT) -> Deferred:
-    """The downstream said 4yz; or, with `None`, nothing at all."""
-    return Deferred(stage=stage, reply=make_reply(line) if line else None, reason="" if line else "gone")
-
-
-def unreachable() -> Deferred:
-    """No connection."""
-    return deferred(None, Stage.CONNECT)
-
-
-def rejected(line: str | None = "550 5.1.1 no such user", stage: Stage = Stage.RCPT) -> Rejected:
-    """The downstream said 5yz about this message."""
-    return Rejected(stage=stage, reply=make_reply(line) if line else None)
-
-
-def in_doubt() -> InDoubt:
-    """The final dot went out, and no reply came."""
-    return InDoubt(reason="connection lost")
-
-
-def make_attempt(outcome: Outcome, name: str = "a", seconds: float = 0.1) -> Attempt:
-    """An attempt that ended in this outcome."""
-    return Attempt(downstream=make_downstream(name), outcome=outcome, seconds=seconds)
-
-
 # The outside of the router.
-
-
-class VirtualClock:
-    """Time that moves only when it is told to."""
-
-    def __init__(self, start: float = 1000.0) -> None:
-        self._now = start
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self.wall_is_off_s = 0.0
-        """By how much somebody has set the wall clock forth (or back)."""
-
-    def now(self) -> float:
-        return self._now
-
-    def wall(self) -> datetime:
-        return EPOCH + timedelta(seconds=self._now - 1000.0 + self.wall_is_off_s)
-
-    async def sleep(self, seconds: float) -> None:
-        sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._now + seconds, sleeper))
-        self._wake()
-        await sleeper
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        self._wake()
-
-    def _wake(self) -> None:
-        for end, sleeper in self._sleepers:
-            if end <= self._now and not sleeper.done():
-                sleeper.set_result(None)
-        self._sleepers = [one for one in self._sleepers if not one[1].done()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Installed does not mean active: only what a configuration names is imported.
 import difflib
 import importlib
 import importlib.metadata
+import itertools
 import logging
 import random
 from collections.abc import Mapping
@@ -85,6 +86,8 @@ class Registry:
         self._seed = seed
         self._draws = 0
         self._validator = Validator()
+        self._versions = itertools.count(1)
+        self._given: dict[str, Definition] = {}
         self._files: dict[Path, PluginFile] = {}
         self._modules: dict[tuple[str, str], Plugin] = {}
         self._entry_points: Mapping[str, importlib.metadata.EntryPoint] | None = None
@@ -97,6 +100,25 @@ class Registry:
     def file(self, path: Path) -> PluginFile:
         """The plugin file at this absolute path, the same object each time."""
         return self._files.setdefault(path, PluginFile(path))
+
+    def give(self, name: str, found: object, base: Path) -> None:
+        """Have a name stand for code that is at hand; given again, it is a new version of it.
+
+        Args:
+            name: what configurations say.
+            found: the module or class.
+            base: the folder that relative paths start from, of plugins that it makes itself.
+
+        Raises:
+            PluginError: it is no plugin.
+        """
+        self._given[name] = Definition(
+            name=name,
+            source="given",
+            identity=f"given:{next(self._versions)}",
+            target=target_of(name, found),
+            base=base,
+        )
 
     def rng(self) -> random.Random:
         """Chance, for one plugin."""
@@ -119,6 +141,8 @@ class Registry:
         Raises:
             PluginError: not installed, not there, not trusted, or not loadable.
         """
+        if name in self._given:
+            return self._given[name]
         if is_path(name):
             file = self.file(base / name)
             target = file.load(name, trust_all=trust_all)

@@ -104,7 +104,7 @@ class LoopWatch:
     def _who(self, held_s: float) -> tuple[FrameType | None, dict[str, object]]:
         """Where the loop's thread is, and whose function that is."""
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - documented, for this
-        call = _call_in(frame)
+        call = call_in(frame)
         return frame, {
             "plugin": call.plugin if call else None,
             "hook": call.hook if call else None,
@@ -112,7 +112,7 @@ class LoopWatch:
         }
 
 
-def _call_in(frame: FrameType | None) -> HookCall | None:
+def call_in(frame: FrameType | None) -> HookCall | None:
     """The innermost call of a hook that a stack is in."""
     while frame is not None:
         if frame.f_code is HookCall.__call__.__code__:

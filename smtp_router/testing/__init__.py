@@ -1,16 +1,22 @@
 """The kit for tests of plugins, and of whatever else sends mail through smtp-router. Public.
 
-    from smtp_router.testing import Answer, Hang, ScriptedDownstream
+    from smtp_router.testing import assert_share, conformance
+    from weighted import Weighted
 
-    with ScriptedDownstream({"mail": [Answer(451, "4.3.0 later"), Hang()]}) as downstream:
-        ...  # let something send to downstream.addr
-        downstream.wait_for(lambda: downstream.delivered)
+    test_conformance = conformance(Weighted)
+
+    def test_half_of_it_each() -> None:
+        assert_share(Weighted, {"a": 0.5, "b": 0.5})
 
 `docs/testing.md` explains every name.
 """
 
+from smtp_router.testing.clock import VirtualClock
+from smtp_router.testing.conformance import conformance
 from smtp_router.testing.downstream import ScriptedDownstream
+from smtp_router.testing.plugins import LoadedPlugin, make_plugin
 from smtp_router.testing.records import Taken
+from smtp_router.testing.shares import assert_share
 from smtp_router.testing.steps import (
     OK,
     STAGES,
@@ -26,6 +32,17 @@ from smtp_router.testing.steps import (
     Script,
     Step,
 )
+from smtp_router.testing.values import (
+    deferred,
+    delivered,
+    in_doubt,
+    make_attempt,
+    make_downstream,
+    make_message,
+    make_reply,
+    rejected,
+    unreachable,
+)
 
 __all__ = [
     "OK",
@@ -34,6 +51,7 @@ __all__ = [
     "Close",
     "Drip",
     "Hang",
+    "LoadedPlugin",
     "Normal",
     "Plan",
     "Refuse",
@@ -43,4 +61,17 @@ __all__ = [
     "ScriptedDownstream",
     "Step",
     "Taken",
+    "VirtualClock",
+    "assert_share",
+    "conformance",
+    "deferred",
+    "delivered",
+    "in_doubt",
+    "make_attempt",
+    "make_downstream",
+    "make_message",
+    "make_plugin",
+    "make_reply",
+    "rejected",
+    "unreachable",
 ]

@@ -57,7 +57,7 @@ def step(
 ) -> Try | Finish:
     """What follows after these outcomes, one downstream each."""
     limits = Limits(deadline=DEADLINE, downstreams=downstreams, failover_on=failover_on)
-    attempts = [make_attempt(outcome, f"d{index}") for index, outcome in enumerate(outcomes)]
+    attempts = [make_attempt(f"d{index}", outcome) for index, outcome in enumerate(outcomes)]
     return next_step(attempts, now, limits)
 
 
@@ -108,11 +108,11 @@ def test_in_doubt_is_not_tried_elsewhere() -> None:
 
 def test_in_doubt_counts_as_delivered_only_if_somebody_has_said_so() -> None:
     limits = Limits(deadline=100, downstreams=3, accepts_in_doubt=True)
-    attempts = [make_attempt(deferred()), make_attempt(in_doubt(), "b")]
+    attempts = [make_attempt("a", deferred()), make_attempt("b", in_doubt())]
     assert next_step(attempts, 0, limits) == Finish(reply=ACCEPTED)
     for outcome in (deferred(), rejected(), unreachable()):
-        assert next_step([make_attempt(outcome)], 0, limits) == next_step(
-            [make_attempt(outcome)], 0, Limits(deadline=100, downstreams=3)
+        assert next_step([make_attempt(outcome=outcome)], 0, limits) == next_step(
+            [make_attempt(outcome=outcome)], 0, Limits(deadline=100, downstreams=3)
         )
 
 
@@ -296,7 +296,7 @@ def test_without_room_anywhere_the_client_is_told_to_come_back() -> None:
 def test_who_was_not_asked_for_lack_of_room_may_yet_take_it(
     outcomes: list[Outcome], said: Reply
 ) -> None:
-    attempts = [make_attempt(outcome) for outcome in outcomes]
+    attempts = [make_attempt(outcome=outcome) for outcome in outcomes]
     assert without_room(attempts) == said
     assert said.is_transient
 

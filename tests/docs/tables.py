@@ -191,7 +191,7 @@ def answers() -> str:
         for what, where, outcomes in cases
     ]
     accepting = Limits(deadline=1, downstreams=1, accepts_in_doubt=True)
-    step = next_step([make_attempt(InDoubt())], 0, accepting)
+    step = next_step([make_attempt(outcome=InDoubt())], 0, accepting)
     assert isinstance(step, Finish)
     rows.append(("`in_doubt`, with `in_doubt: accept`", "`final`", f"`{step.reply} as ID`"))
     return table(("outcome", "at stage", "the client hears"), rows)
@@ -207,7 +207,7 @@ def incapable() -> str:
     rows = []
     for what, parameters in cases:
         message = make_message(content="Subject: ü\r\n\r\n".encode(), mail_parameters=parameters)
-        rows.append((what, _code(give_up([make_attempt(_lacking_everything(message))]))))
+        rows.append((what, _code(give_up([make_attempt(outcome=_lacking_everything(message))]))))
     return table(("the message needs", "the client hears"), rows)
 
 
@@ -346,7 +346,7 @@ def _meaning(outcome: Outcome | None) -> str:
 
 
 def _then(outcome: Outcome, limits: Limits) -> str:
-    step = next_step([make_attempt(outcome)], 0, limits)
+    step = next_step([make_attempt(outcome=outcome)], 0, limits)
     return "stop" if isinstance(step, Finish) else "ask again, with this attempt in the history"
 
 

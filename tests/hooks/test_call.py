@@ -20,11 +20,11 @@ from smtp_router import (
 from smtp_router.core.errors import Refusal
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.plugin import Plugin, Validator, chains
-from tests.support import delivered, make_attempt, make_downstream, make_message
+from tests.support import make_attempt, make_downstream, make_message
 
 A, B, C = make_downstream("a"), make_downstream("b"), make_downstream("c")
 MESSAGE = make_message()
-ATTEMPT = make_attempt(delivered())
+ATTEMPT = make_attempt()
 VALIDATOR = Validator()
 
 

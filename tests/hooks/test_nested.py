@@ -168,7 +168,7 @@ async def test_the_inner_one_is_told_of_attempts_once_and_never_asked_by_the_rou
     plugin = folder.make(inner="./last.py", other="./last.py")
     compiled = chains((plugin,), 1)
     assert [call.plugin for call in compiled.select] == ["./outer.py"]
-    await compiled.after_send(make_message(), make_attempt(delivered(), "b"))
+    await compiled.after_send(make_message(), make_attempt("b", delivered()))
     told = [vars(one.calls[0].function.__self__)["told"] for one in plugin.nested]  # type: ignore[attr-defined]
     assert told == [["b"], ["b"]]
 

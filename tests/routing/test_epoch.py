@@ -104,8 +104,8 @@ def test_a_class_is_made_for_each_user(folder: Path) -> None:
 def test_what_was_tried_is_not_offered(folder: Path) -> None:
     route = built(folder, config_text()).routes[USER]
     assert names(route.offer([], now=0)) == ["a", "b"]
-    assert names(route.offer([make_attempt(deferred(), "a")], now=0)) == ["b"]
-    assert names(route.offer([make_attempt(deferred(), name) for name in "ab"], now=0)) == []
+    assert names(route.offer([make_attempt("a", deferred())], now=0)) == ["b"]
+    assert names(route.offer([make_attempt(name, deferred()) for name in "ab"], now=0)) == []
 
 
 def test_those_that_rest_are_offered_only_if_all_do_least_recently_failed_first(folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_those_that_rest_are_offered_only_if_all_do_least_recently_failed_first(
     assert (names(route.offer([], now=2)), route.offer([], now=2).all_rest) == (["c"], False)
     rest(route.targets["c"].gauge, now=3.0)
     assert (names(route.offer([], now=3)), route.offer([], now=3).all_rest) == (["b", "a", "c"], True)
-    tried = [make_attempt(unreachable(), "b")]
+    tried = [make_attempt("b", unreachable())]
     assert names(route.offer(tried, now=3)) == ["a", "c"]
     assert names(route.offer([], now=6.5)) == ["b"]
     assert names(route.offer([], now=8)) == ["a", "b", "c"]

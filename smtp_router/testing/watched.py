@@ -1,0 +1,93 @@
+"""Work in a thread of its own, on an event loop of its own, under watch: what holds the loop is named.
+
+So a plugin that never comes back costs its test, and not the rest of them.
+"""
+
+import asyncio
+import ctypes
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from smtp_router.hooks.watch import call_in
+
+_T = TypeVar("_T")
+
+LIMIT_S: Final = 5.0
+"""How long one call of a hook may take: what the router's `hook_timeout_s` is by default."""
+ALL: Final = 20
+"""How many times as long everything together may take."""
+_LEAVE_S: Final = 1.0
+"""How long a thread that was told to end has for that."""
+
+
+def watched(work: Callable[[], Coroutine[Any, Any, _T]], limit_s: float = LIMIT_S) -> _T:
+    """Run a coroutine to its end; what it returns.
+
+    Args:
+        work: makes the coroutine.
+        limit_s: how long anything in it may hold the event loop, in seconds.
+
+    Raises:
+        AssertionError: something has held the event loop for longer; says what, and where it is.
+    """
+    worker = _Worker(work)
+    worker.thread.start()
+    start = time.monotonic()
+    while not worker.result.done():
+        with suppress(TimeoutError):
+            worker.result.exception(limit_s / 8)
+        now = time.monotonic()
+        if not worker.result.done() and (now - worker.turn > limit_s or now - start > ALL * limit_s):
+            who, where = worker.where()
+            worker.interrupt()
+            raise AssertionError(f"{who} has not come back within {limit_s:g} s; it is here:\n{where}")
+    worker.thread.join()
+    result: _T = worker.result.result()
+    return result
+
+
+class _Worker:
+    """A thread with an event loop that notes when it had its last turn."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.result: Future[Any] = Future()
+        self.turn = time.monotonic()
+        self.thread = threading.Thread(target=self._main, name="plugin under test", daemon=True)
+        self._work = work
+
+    def where(self) -> tuple[str, str]:
+        """Who holds the loop, and the stack."""
+        frame = sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001 - documented, for this
+        call = call_in(frame)
+        who = f"{call.hook} of {call.plugin}" if call else "the plugin"
+        return who, "".join(traceback.format_stack(frame)[-4:]) if frame else ""
+
+    def interrupt(self) -> None:
+        """Have it end at its next line of Python; what waits in C for ever stays as it is."""
+        ident = ctypes.c_ulong(self.thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        self.thread.join(_LEAVE_S)
+
+    def _main(self) -> None:
+        try:
+            self.result.set_result(asyncio.run(self._beating()))
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            self.result.set_exception(error)
+
+    async def _beating(self) -> object:
+        beating = asyncio.ensure_future(self._beat())
+        try:
+            return await self._work()
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self.turn = time.monotonic()
+            await asyncio.sleep(0.01)
