@@ -13,6 +13,7 @@ from datetime import datetime
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Settings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
+from smtp_router.control.server import Answers, Control, Question
 from smtp_router.core.clock import Clock
 from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
@@ -29,7 +30,9 @@ from smtp_router.routing.ports import Sender
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
+from smtp_router.routing.status import status
 from smtp_router.routing.targets import Targets
+from smtp_router.routing.traces import Traces
 from smtp_router.smtp.certificate import certificate_problems
 from smtp_router.smtp.guard import RESERVED_FILES, Guard
 from smtp_router.smtp.listener import Listener
@@ -86,6 +89,8 @@ class Service:
         self._epochs = LiveEpochs(loaded, registry, shared=Targets(self._quotas))
         files = max_files()
         self._sender = SmtpSender(max_connections=max((files - RESERVED_FILES) // 2, 1))
+        self._traces = Traces()
+        self._control = self._controlled(loaded)
         self._router = Router(
             self._epochs,
             sender or self._sender,
@@ -93,6 +98,7 @@ class Service:
             chance=self._ids.random,
             journal=journal,
             doubts=self._doubts,
+            traces=self._traces,
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = Turns(clock)
@@ -126,6 +132,8 @@ class Service:
             addresses.append(address)
             log.info("listening on %s", address)
         self.addresses = tuple(addresses)
+        if self._control:
+            await self._control.start()
 
     async def run(self) -> None:
         """Serve until `stop` is called, then drain.
@@ -224,6 +232,8 @@ class Service:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_CALL_S):
                     await self._drained()
+        if self._control:
+            await self._control.close()
         await self._epochs.close()
         await self._sender.close()
         await self._doubts.close()
@@ -238,6 +248,24 @@ class Service:
     def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.stop()
+
+    # What the router's own commands ask (see `smtp_router.control`)
+
+    def _controlled(self, loaded: Loaded) -> Control | None:
+        if loaded.settings.control is None:
+            return None
+        answers: Answers = {"trace": self._told_traces, "status": self._told_status}
+        return Control(loaded.folder / loaded.settings.control, answers)
+
+    def _told_traces(self, question: Question) -> object:
+        found = self._traces.find(str(question.get("id", "")))
+        return [trace.told() for trace in found]
+
+    def _told_status(self, question: Question) -> object:
+        user = question.get("user")
+        users = [user] if isinstance(user, str) else []
+        told = status(self._epochs.current, self._clock.now(), users)
+        return {"ready": self.is_ready, **told}
 
     # What sessions need (see `smtp_router.smtp.site.Site`)
 

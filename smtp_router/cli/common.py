@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from smtp_router.config.load import Loaded, load
+from smtp_router.control.client import NoAnswerError, ask
 from smtp_router.core.errors import ConfigError
 from smtp_router.disk import UntrustedFileError, check_trusted
 
@@ -47,6 +48,23 @@ def fail(error: ConfigError) -> NoReturn:
     count = len(error.problems)
     click.echo(f"{count} problem{'s' if count > 1 else ''} found.", err=True)
     sys.exit(2)
+
+
+def control_of(loaded: Loaded) -> Path:
+    """The control socket of a router that runs with this configuration; without one, the end with 2."""
+    if loaded.settings.control is None:
+        click.echo("the configuration says control: null, so no router can be asked", err=True)
+        sys.exit(2)
+    return loaded.folder / loaded.settings.control
+
+
+def asked(loaded: Loaded, what: str, **more: object) -> Any:  # noqa: ANN401 - as JSON has it
+    """What the router that is running says; if none does, the end with 2."""
+    try:
+        return ask(control_of(loaded), what, **more)
+    except NoAnswerError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

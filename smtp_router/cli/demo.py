@@ -180,6 +180,7 @@ def _config(addr: HostPort, downstreams: list[ExampleDownstream]) -> str:
         "hostname: router.demo",
         f"listen: [{{addr: '{addr}'}}]",
         "drain_s: 5",
+        "control: null",  # no command would find it: there is no such file
         "health: {rest_s: 1, max_rest_s: 1}",  # nobody waits minutes at a demo
         "users:",
         f"  - email: {LOGIN}",

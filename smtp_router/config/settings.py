@@ -12,19 +12,17 @@ from typing import Any, Literal, Self
 from pydantic import (
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from smtp_router.config.auth import Auth
 from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.model import Model
+from smtp_router.config.plugin_use import Canary, PluginUse
 from smtp_router.config.pool import PoolLimits
 from smtp_router.config.presets import Presets
 from smtp_router.config.provider_use import ProviderUse, fill_in
@@ -52,32 +50,6 @@ from smtp_router.credentials import kind_of
 DEFAULT_PORT = 1025
 SMTP_PORT = 25
 IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
-
-
-class PluginUse(Model):
-    """A plugin by name or path, and what it is made with."""
-
-    use: NonEmpty = Field(
-        description="An entry point's name (round_robin), or a path (./my_algorithm.py)."
-    )
-    options: Options = Field(
-        default_factory=dict, repr=False, description="What the plugin's constructor takes."
-    )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Both forms, for editors."""
-        return {
-            "anyOf": [{"type": "string", "minLength": 1}, handler.resolve_ref_schema(handler(schema))]
-        }
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: object) -> object:
-        """`round_robin` for `{use: round_robin}`."""
-        return {"use": value} if isinstance(value, str) else value
 
 
 def _addr_or_provider(schema: dict[str, Any]) -> None:
@@ -239,6 +211,14 @@ class User(Model):
     )
     plugins: tuple[PluginUse, ...] = Field(
         default=(), description="More plugins, called in this order, before the algorithm."
+    )
+    shadow: PluginUse | None = Field(
+        default=None,
+        description="A candidate for algorithm: asked along with it, sends nothing; where the two "
+        "differ is logged and counted.",
+    )
+    canary: Canary | None = Field(
+        default=None, description="A candidate for algorithm that chooses for a share of the messages."
     )
     downstreams: tuple[Downstream, ...] = Field(
         min_length=1, description="The servers that the algorithm chooses from, in order."
@@ -428,6 +408,11 @@ class Settings(Model):
         default=Path("smtp-router.db"),
         description="The file that outlives a restart, for limits per day and per month and for what is "
         "in doubt.",
+    )
+    control: Path | None = Field(
+        default=Path("smtp-router.sock"),
+        description="The Unix socket on which smtp-router trace, status and explain ask the router "
+        "while it runs; only its own user may. null: there is none.",
     )
     health: Health = Field(default_factory=Health, description="When a downstream is rested.")
 

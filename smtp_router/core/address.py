@@ -101,6 +101,17 @@ def check_path(path: bytes) -> str:
     return address
 
 
+def is_address(address: object) -> bool:
+    """Whether this may stand in MAIL or RCPT, without brackets; the null reverse-path is no text."""
+    if not isinstance(address, str):
+        return False
+    try:
+        path, rest = split_path(f"<{address}>".encode())
+        return not rest and check_path(path) == address
+    except ValueError:  # not an address, or not even text that can be encoded
+        return False
+
+
 def is_ehlo_name(name: bytes) -> bool:
     """Whether this may follow EHLO or HELO.
 

@@ -59,6 +59,7 @@ class Trace:
         "_notes",
         "at",
         "attempts",
+        "canary",
         "id",
         "mail_from",
         "rcpt_tos",
@@ -83,13 +84,18 @@ class Trace:
         self.rounds: list[Round] = []
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
+        self.canary = ""
+        """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 
-    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
         """The plugins are about to be asked."""
-        found = Round(offered, left_out)
-        self.rounds.append(found)
-        return found
+        self.rounds.append(Round(offered, left_out))
+
+    def tried(self, attempt: Attempt) -> None:
+        """An attempt has ended."""
+        self.attempts.append(attempt)
+        self.rounds[-1].attempt = attempt
 
     def said(self, plugin: str, hook: str, answer: str | None) -> None:
         """A plugin has answered, or raised."""
@@ -113,6 +119,7 @@ class Trace:
             "rcpt_tos": list(self.rcpt_tos),
             "recipients": self.recipients,
             "bytes": self.size,
+            "canary": self.canary or None,
             "rounds": [_told(one) for one in self.rounds],
             "reply": str(self.reply) if self.reply else None,
         }

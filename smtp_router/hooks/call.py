@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from smtp_router.core.address import check_path, split_path
+from smtp_router.core.address import is_address
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
@@ -222,21 +222,11 @@ def _check_changed(call: HookCall, before: Message, after: Message) -> None:
         problem = f"rcpt_tos of type {type(recipients).__name__}, not a tuple"
     elif not recipients:
         problem = "no recipient"
-    elif after.mail_from != before.mail_from and not _is_address(after.mail_from):
+    elif after.mail_from != before.mail_from and not is_address(after.mail_from):
         problem = "a malformed mail_from"
     elif recipients != before.rcpt_tos and not all(
-        address and _is_address(address) for address in recipients
+        address and is_address(address) for address in recipients
     ):
         problem = "a malformed recipient"
     if problem:
         raise PluginError(call.plugin, f"{call.hook} returned a message with {problem}")
-
-
-def _is_address(address: object) -> bool:
-    if not isinstance(address, str):
-        return False
-    try:
-        path, rest = split_path(f"<{address}>".encode())
-        return not rest and check_path(path) == address
-    except ValueError:  # not an address, or not even text that can be encoded
-        return False

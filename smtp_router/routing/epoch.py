@@ -5,15 +5,16 @@ from the epoch before it all that did not change: plugins with their state, down
 figures.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from smtp_router.config.load import Loaded
+from smtp_router.config.plugin_use import PluginUse
 from smtp_router.config.references import KeyPath
 from smtp_router.config.settings import Downstream as DownstreamSettings
-from smtp_router.config.settings import PluginUse, Settings, User
+from smtp_router.config.settings import Settings, User
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import ConfigError, PluginError, Problem
 from smtp_router.core.outcome import Attempt
@@ -25,6 +26,7 @@ from smtp_router.hooks.registry import Registry, is_path
 from smtp_router.routing.policy import Networks
 from smtp_router.routing.target import Target
 from smtp_router.routing.targets import Targets
+from smtp_router.routing.trial import Canary, Shadow
 
 
 class Offer(NamedTuple):
@@ -52,6 +54,8 @@ class Route:
         chains: their hooks, compiled.
         files: the plugin files among them, which are looked at before every message, each with the
             version that was there when this was built.
+        shadow: a candidate that is asked along.
+        canary: a candidate that chooses for some of the messages.
     """
 
     user: User
@@ -59,6 +63,14 @@ class Route:
     plugins: tuple[Plugin, ...]
     chains: Chains
     files: Mapping[PluginFile, str]
+    shadow: Shadow | None = None
+    canary: Canary | None = None
+
+    @property
+    def all_plugins(self) -> tuple[Plugin, ...]:
+        """All plugins, candidates and nested ones among them."""
+        candidates = [trial.plugin for trial in (self.shadow, self.canary) if trial]
+        return families((*self.plugins, *candidates))
 
     def left(self, attempts: Sequence[Attempt]) -> list[Target]:
         """Those not yet tried, in the configuration's order."""
@@ -175,60 +187,85 @@ class _RouteBuilder:
         self.old = old
         self.path = path
         self.problems: list[Problem] = []
-        self._uses = (*user.plugins, user.algorithm)
-        self._unclaimed = list(self.old.plugins) if self.old else []
+        self._unclaimed = list(self.old.all_plugins) if self.old else []
 
     def build(self) -> Route:
         targets = MappingProxyType({s.name: self._target(s) for s in self.user.downstreams})
         downstreams = tuple(target.described for target in targets.values())
-        plugins = tuple(self._plugins(downstreams))
-        names = dict.fromkeys(plugin.name for plugin in families(plugins))
-        files = [self.registry.file(self.loaded.folder / name) for name in names if is_path(name)]
-        return Route(
-            user=self.user,
+        user = self.user
+        uses: list[tuple[KeyPath, PluginUse]] = [
+            (("plugins", index), use) for index, use in enumerate(user.plugins)
+        ]
+        others = [self._plugin(path, use, downstreams) for path, use in uses]
+        plugins = tuple(plugin for plugin in others if plugin)
+        algorithm = self._algorithm("algorithm", user.algorithm, downstreams)
+        shadow = self._algorithm("shadow", user.shadow, downstreams)
+        candidate = user.canary.plugin if user.canary else None
+        canary = self._algorithm("canary", candidate, downstreams)
+        route = Route(
+            user=user,
             targets=targets,
-            plugins=plugins,
-            chains=chains(plugins, self.loaded.settings.hook_timeout_s),
-            files=MappingProxyType({file: file.seen for file in files}),
+            plugins=(*plugins, algorithm) if algorithm else plugins,
+            chains=self._chains(plugins, algorithm, canary),
+            files=MappingProxyType({}),
+            shadow=self._shadow(shadow) if shadow else None,
+            canary=self._canary(canary, self._chains(plugins, canary, algorithm)) if canary else None,
         )
+        names = dict.fromkeys(plugin.name for plugin in route.all_plugins)
+        files = [self.registry.file(self.loaded.folder / name) for name in names if is_path(name)]
+        return replace(route, files=MappingProxyType({file: file.seen for file in files}))
+
+    def _chains(self, plugins: tuple[Plugin, ...], asked: Plugin | None, told: Plugin | None) -> Chains:
+        """The hooks of all: one algorithm chooses, and another is told what comes of it."""
+        timeout_s = self.loaded.settings.hook_timeout_s
+        everyone = tuple(plugin for plugin in (*plugins, told, asked) if plugin)
+        choosing = chains(tuple(plugin for plugin in (*plugins, asked) if plugin), timeout_s)
+        return replace(chains(everyone, timeout_s), select=choosing.select)
+
+    def _shadow(self, plugin: Plugin) -> Shadow:
+        before = self.old.shadow if self.old else None
+        counts = before.counts if before and before.plugin is plugin else None
+        return Shadow(plugin, self.loaded.settings.hook_timeout_s, counts)
+
+    def _canary(self, plugin: Plugin, compiled: Chains) -> Canary:
+        assert self.user.canary is not None
+        return Canary(plugin, compiled, self.user.canary.percent / 100)
 
     def _target(self, settings: DownstreamSettings) -> Target:
         return self.shared.make(self.user.email, settings, self.loaded.settings)
 
-    def _plugins(self, downstreams: Sequence[Downstream]) -> Iterator[Plugin]:
-        paths: list[KeyPath] = [
-            (*self.path, "plugins", index) for index in range(len(self.user.plugins))
-        ]
-        paths.append((*self.path, "algorithm"))
-        for path, use in zip(paths, self._uses, strict=True):
-            plugin = self._plugin(path, use)
-            if plugin is None:
-                continue
-            if path[-1] == "algorithm" and "select_downstream" not in plugin.hooks:
-                message = f"{use.use}: is no algorithm: it has no select_downstream hook"
-                self.problems.append(self.loaded.problem(path, message))
-            self._check(path, plugin, downstreams)
-            yield plugin
+    def _algorithm(
+        self, key: str, use: PluginUse | None, downstreams: Sequence[Downstream]
+    ) -> Plugin | None:
+        if use is None:
+            return None
+        plugin = self._plugin((key,), use, downstreams)
+        if plugin and "select_downstream" not in plugin.hooks:
+            message = f"{use.use}: is no algorithm: it has no select_downstream hook"
+            self._problem((key,), message)
+        return plugin
 
-    def _check(self, path: KeyPath, plugin: Plugin, downstreams: Sequence[Downstream]) -> None:
-        for one in families((plugin,)):
-            try:
-                check_downstreams(one, downstreams)
-            except PluginError as error:
-                self.problems.append(self.loaded.problem(path, f"{error.plugin}: {error.message}"))
-
-    def _plugin(self, path: KeyPath, use: PluginUse) -> Plugin | None:
+    def _plugin(self, path: KeyPath, use: PluginUse, downstreams: Sequence[Downstream]) -> Plugin | None:
         trust_all = self.loaded.settings.allow_writable_plugins
         try:
             definition = self.registry.find(use.use, self.loaded.folder, trust_all=trust_all)
-            return self.registry.make(definition, use.options, self._previous(use))
+            plugin = self.registry.make(definition, use.options, self._previous(use))
         except PluginError as error:
             keys = tuple(error.key.split(".")) if error.key else ()
             message = f"{error.plugin}: {error.message}"
             if error.file:
                 message += f" ({error.file}:{error.line})"
-            self.problems.append(self.loaded.problem((*path, *keys), message))
+            self._problem((*path, *keys), message)
             return None
+        for one in families((plugin,)):
+            try:
+                check_downstreams(one, downstreams)
+            except PluginError as error:
+                self._problem(path, f"{error.plugin}: {error.message}")
+        return plugin
+
+    def _problem(self, path: KeyPath, message: str) -> None:
+        self.problems.append(self.loaded.problem((*self.path, *path), message))
 
     def _previous(self, use: PluginUse) -> Plugin | None:
         """What was made for the same words before; each only once, wherever it stands now."""

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import LeftOut
+from smtp_router.routing.frozen import FrozenTarget
 from smtp_router.routing.target import Target
 
+_PREFERRED = "another one may have the message already, and is tried first"
 _SPANS: Mapping[float, str] = {1.0: "second", 60.0: "minute", 3600.0: "hour"}
 
 
@@ -30,18 +32,19 @@ def left_out(
     there = {one.name for one in offered}
     tried = {attempt.downstream.name for attempt in attempts}
     return [
-        LeftOut(name, "tried already" if name in tried else _reason(target, now))
+        LeftOut(name, "tried already" if name in tried else why_not(target, now) or _PREFERRED)
         for name, target in targets.items()
         if name not in there
     ]
 
 
-def _reason(target: Target, now: float) -> str:
+def why_not(target: Target, now: float) -> str:
+    """Why a downstream is not offered now; empty if it is, as far as it is its own doing."""
+    if isinstance(target, FrozenTarget):
+        return target.why
     if not target.has_room(now):
         return f"limit used up: {_limit(target, now)}"
-    if target.is_resting(now):
-        return _rest(target, now)
-    return "another one may have the message already, and is tried first"
+    return _rest(target, now) if target.is_resting(now) else ""
 
 
 def _limit(target: Target, now: float) -> str:

@@ -81,6 +81,9 @@ class LiveEpochs:
 
     async def close(self) -> None:
         """Close all plugins: nothing is routed any more."""
+        for route in self.current.routes.values():
+            if route.shadow:
+                await route.shadow.done()
         self._retired.add(self.current)
         await self._retired.close_all()
 
@@ -100,6 +103,8 @@ class LiveEpochs:
                 log.warning("listen has changed, which takes a restart")
             if self.current.settings.state != before.settings.state:
                 log.warning("state has changed, which takes a restart")
+            if self.current.settings.control != before.settings.control:
+                log.warning("control has changed, which takes a restart")
 
     def _next(self, *, read: bool) -> Epoch:
         """The next epoch, or the one at work if no other can be used."""

@@ -53,4 +53,4 @@ async def _close(entries: Iterable[tuple[float, float, tuple[HookCall, ...]]]) -
 
 
 def _plugins(epoch: Epoch) -> tuple[Plugin, ...]:
-    return families(plugin for route in epoch.routes.values() for plugin in route.plugins)
+    return families(plugin for route in epoch.routes.values() for plugin in route.all_plugins)

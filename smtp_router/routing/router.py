@@ -5,10 +5,8 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 """
 
 import logging
-import math
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
@@ -20,15 +18,18 @@ from smtp_router.core.decision import (
     next_step,
     without_room,
 )
+from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Delivered, InDoubt
 from smtp_router.core.reply import Reply
 from smtp_router.core.trace import Trace
+from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
+from smtp_router.routing.lines import attempt_line, message_line, used_up_line
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.reasons import left_out
 from smtp_router.routing.shield import to_the_end
@@ -40,6 +41,18 @@ from smtp_router.state.doubts import Doubt
 log = logging.getLogger(__name__)
 
 UNKNOWN_USER = Reply(code=451, enhanced="4.7.0", text="This login is not known any more")
+
+
+class _Way(NamedTuple):
+    """All that goes with a message from here on."""
+
+    message: Message
+    epoch: Epoch
+    route: Route
+    chains: Chains
+    """The route's, or those in which a candidate chooses."""
+    limits: Limits
+    trace: Trace
 
 
 class Epochs(Protocol):
@@ -118,8 +131,10 @@ class Router:
             self._log_failure(message, "routing failed", error)
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
-            self._log_message(message, reply, trace.attempts, self._clock.now() - started)
-            self._keep(trace, reply)
+            trace.reply = reply
+            line = message_line(message, trace, self._clock.now() - started)
+            self._journal.write(logging.INFO, "message", line)
+            self._keep(trace)
             self._note_doubt(message, reply, trace.attempts, epoch)
         return reply
 
@@ -145,71 +160,75 @@ class Router:
             if isinstance(found, Reply):
                 return found
             doubt = found
-        reply = await self._loop(message, epoch, route, limits, trace, doubt=doubt)
+        chains = route.chains
+        if route.canary and self._chance() < route.canary.share:
+            chains = route.canary.chains
+            trace.canary = route.canary.plugin.name
+        reply = await self._loop(_Way(message, epoch, route, chains, limits, trace), doubt)
         if doubt is not None and not reply.is_transient:
             self._doubts.forget(doubt)
         return reply
 
-    async def _loop(
-        self,
-        message: Message,
-        epoch: Epoch,
-        route: Route,
-        limits: Limits,
-        trace: Trace,
-        *,
-        doubt: Doubt | None,
-    ) -> Reply:
+    async def _loop(self, way: _Way, doubt: Doubt | None) -> Reply:
+        message, route, limits, trace = way.message, way.route, way.limits, way.trace
         attempts = trace.attempts
         while True:
             step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
             offer = await self._offer(route, attempts, limits.deadline)
-            offered = preferred(offer.downstreams, doubt)
-            turn = trace.begin(offered, left_out(route.targets, offered, attempts, self._clock.now()))
-            if not offered:
-                self._log_used_up(message, route, attempts)
-                return without_room(attempts)
-            left_s = limits.deadline - self._clock.now()
-            chosen = await route.chains.select_downstream(
-                message, offered, tuple(attempts), within_s=left_s, trace=trace
-            )
-            if chosen is None and len(offered) < len(offer.downstreams):
-                doubt = None  # whoever was preferred is not wanted now
-                continue
-            if chosen is None:
-                return give_up(attempts, all_tried=False)
-            target = route.targets[chosen.name]
-            if target.quotas and not await target.is_ready():
-                continue
             now = self._clock.now()
-            if not target.has_room(now) or (target.is_resting(now) and not offer.all_rest):
-                continue  # while the plugins were thinking, others were faster
-            with Passage(target, self._clock, self._chance, now) as passage:
-                outgoing = message
-                if route.chains.before:
-                    left_s = limits.deadline - now
-                    outgoing = await route.chains.before_send(
-                        message, chosen, within_s=left_s, trace=trace
-                    )
-                began = self._clock.now()
-                outcome = await self._sender.send(
-                    outgoing,
-                    target.settings,
-                    epoch.settings,
-                    until=end_of_attempt(now, limits.deadline, offer.left),
-                    deadline=limits.deadline,
-                    on_final=passage.commit,
-                )
-                now = self._clock.now()
-                attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
-                attempts.append(attempt)
-                turn.attempt = attempt
-                passage.ended(attempt, now)
-            self._log_attempt(message, outgoing, attempt)
-            if route.chains.after:
-                await to_the_end(route.chains.after_send(message, attempt, trace=trace))
+            offered = preferred(offer.downstreams, doubt)
+            trace.begin(offered, left_out(route.targets, offered, attempts, now))
+            if not offered:
+                line = used_up_line(message, route, attempts, self._clock)
+                self._journal.write(logging.WARNING, "limits used up", line)
+                return without_room(attempts)
+            chosen = await way.chains.select_downstream(
+                message, offered, tuple(attempts), within_s=limits.deadline - now, trace=trace
+            )
+            if route.shadow:
+                route.shadow.compare(message, offered, tuple(attempts), chosen, trace)
+            if chosen:
+                await self._attempt(way, offer, chosen)
+            elif len(offered) < len(offer.downstreams):
+                doubt = None  # whoever was preferred is not wanted now
+            else:
+                return give_up(attempts, all_tried=False)
+
+    async def _attempt(self, way: _Way, offer: Offer, chosen: Downstream) -> None:
+        """Try one downstream, unless others have been faster while the plugins were thinking."""
+        message, route, limits, trace = way.message, way.route, way.limits, way.trace
+        target = route.targets[chosen.name]
+        if target.quotas and not await target.is_ready():
+            return
+        now = self._clock.now()
+        if not target.has_room(now) or (target.is_resting(now) and not offer.all_rest):
+            return
+        with Passage(target, self._clock, self._chance, now) as passage:
+            outgoing = message
+            if way.chains.before:
+                left_s = limits.deadline - now
+                outgoing = await way.chains.before_send(message, chosen, within_s=left_s, trace=trace)
+            began = self._clock.now()
+            outcome = await self._sender.send(
+                outgoing,
+                target.settings,
+                way.epoch.settings,
+                until=end_of_attempt(now, limits.deadline, offer.left),
+                deadline=limits.deadline,
+                on_final=passage.commit,
+            )
+            now = self._clock.now()
+            attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
+            trace.tried(attempt)
+            passage.ended(attempt, now)
+        level = logging.INFO if isinstance(outcome, Delivered) else logging.WARNING
+        self._journal.write(level, "attempt", attempt_line(message, outgoing, attempt))
+        if route.shadow:
+            route.shadow.tell(message, attempt)
+        if way.chains.after:
+            await to_the_end(way.chains.after_send(message, attempt, trace=trace))
 
     async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
         """What there is to choose from; waits, if the limits say so, until there is anything."""
@@ -219,8 +238,7 @@ class Router:
         await self._lines.wait(route, attempts, deadline)
         return route.offer(attempts, self._clock.now())
 
-    def _keep(self, trace: Trace, reply: Reply | None) -> None:
-        trace.reply = reply
+    def _keep(self, trace: Trace) -> None:
         self._traces.add(trace)
         if self._journal.writes(logging.DEBUG):
             self._journal.write(logging.DEBUG, "trace", trace.told())
@@ -233,65 +251,6 @@ class Router:
             self._doubts.in_doubt(message, names, reply, for_s=epoch.settings.in_doubt_s)
         self._doubts.ended(message)
 
-    def _log_used_up(self, message: Message, route: Route, attempts: list[Attempt]) -> None:
-        now = self._clock.now()
-        opens_s = min(target.opens_at(now) for target in route.left(attempts)) - now
-        opens = None if math.isinf(opens_s) else self._clock.wall() + timedelta(seconds=opens_s)
-        self._journal.write(
-            logging.WARNING,
-            "limits used up",
-            {
-                "id": message.id,
-                "user": message.user,
-                "downstreams": [target.settings.name for target in route.left(attempts)],
-                "opens": opens.isoformat(timespec="seconds") if opens else None,
-            },
-        )
-
-    def _log_attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
-        outcome = attempt.outcome
-        self._journal.write(
-            logging.INFO if isinstance(outcome, Delivered) else logging.WARNING,
-            "attempt",
-            {
-                "id": message.id,
-                "user": message.user,
-                "mail_from": outgoing.mail_from,
-                "recipients": len(outgoing.rcpt_tos),
-                "bytes": outgoing.size,
-                "downstream": attempt.downstream.name,
-                "stage": outcome.stage,
-                "outcome": outcome.kind,
-                "code": outcome.reply.code if outcome.reply else None,
-                "seconds": round(attempt.seconds, 4),
-                "reply": str(outcome.reply) if outcome.reply else None,
-                "reason": outcome.reason or None,
-            },
-        )
-
-    def _log_message(
-        self, message: Message, reply: Reply | None, attempts: list[Attempt], seconds: float
-    ) -> None:
-        last = attempts[-1] if attempts else None
-        self._journal.write(
-            logging.INFO,
-            "message",
-            {
-                "id": message.id,
-                "user": message.user,
-                "mail_from": message.mail_from,
-                "recipients": len(message.rcpt_tos),
-                "bytes": message.size,
-                "downstream": last.downstream.name if last else None,
-                "stage": last.outcome.stage if last else None,
-                "outcome": _final_word(reply, last),
-                "code": reply.code if reply else None,
-                "seconds": round(seconds, 4),
-                "attempts": len(attempts),
-                "reply": str(reply) if reply else None,
-            },
-        )
-
     def _log_failure(self, message: Message, event: str, error: Exception, **more: object) -> None:
         log.error(event, extra={"fields": {"id": message.id, **more}}, exc_info=error)
 
@@ -301,13 +260,3 @@ def _with_id(reply: Reply, message: Message) -> Reply:
     if not reply.is_positive:
         return reply
     return Reply(code=reply.code, enhanced=reply.enhanced, text=f"{reply.text} as {message.id}")
-
-
-def _final_word(reply: Reply | None, last: Attempt | None) -> str:
-    if last and isinstance(last.outcome, Delivered | InDoubt):
-        return last.outcome.kind
-    if reply is not None and reply.is_positive:
-        return "duplicate"  # one of an earlier one, which was delivered
-    if reply is None:
-        return "abandoned"  # the client went away before any final dot was out
-    return "rejected" if reply.is_permanent else "deferred"

@@ -30,7 +30,7 @@ def listening_sockets(
     if isinstance(address, HostPort):
         sockets = _tcp(address)
     elif isinstance(address, UnixPath):
-        sockets = [_unix(address.path)]
+        sockets = [unix_socket(address.path)]
     else:
         sockets = [_passed(address.name, environ)]
     for each in sockets:
@@ -69,14 +69,24 @@ def _tcp(address: HostPort) -> list[socket.socket]:
     return sockets
 
 
-def _unix(path: str) -> socket.socket:
-    """A Unix socket; a stale one of that name is replaced, anything else is left alone."""
+def unix_socket(path: str, *, mode: int | None = None) -> socket.socket:
+    """A Unix socket that listens; a stale one of that name is replaced, anything else is left alone.
+
+    Args:
+        path: where it is.
+        mode: its permissions, which it has before anybody can connect; by default, those of the umask.
+
+    Raises:
+        OSError: it cannot be there.
+    """
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode) and _is_stale(path):  # noqa: PTH116 - a str
             os.unlink(path)  # noqa: PTH108 - as above
     each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         each.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)  # noqa: PTH101 - as above
         each.listen(BACKLOG)
     except OSError:
         each.close()

@@ -17,6 +17,7 @@ from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
 from smtp_router.config.patterns import MAX_CHARS, MAX_REPEATS, Pattern
+from smtp_router.config.plugin_use import Canary, PluginUse
 from smtp_router.config.pool import PoolLimits
 from smtp_router.config.provider_use import ProviderUse
 from smtp_router.config.replies import ReplyRule
@@ -24,7 +25,6 @@ from smtp_router.config.secret import Secret
 from smtp_router.config.settings import (
     Downstream,
     Listener,
-    PluginUse,
     Settings,
     Timeouts,
     User,
@@ -44,7 +44,8 @@ MODELS: Mapping[type[BaseModel], str] = {
     PoolLimits: "users[].downstreams[].pool",
     Timeouts: "timeouts",
     Health: "health",
-    PluginUse: "users[].algorithm and users[].plugins[]",
+    PluginUse: "users[].algorithm, users[].plugins[] and users[].shadow",
+    Canary: "users[].canary",
     ProviderUse: "users[].downstreams[].provider",
     ReplyRule: "users[].downstreams[].replies[]",
 }
@@ -80,6 +81,7 @@ TYPES: Mapping[object, str] = {
     Downstream: "downstream",
     Auth: "auth",
     PluginUse: "plugin",
+    Canary: "canary",
     PoolLimits: "pool",
     Timeouts: "timeouts",
     ProviderUse: "provider",
@@ -89,7 +91,12 @@ TYPES: Mapping[object, str] = {
     Limits: "limits",
 }
 
-TYPES_IN_WORDS = {"failure_rate": "share", "token_command": "command", "token_url": "URL"}
+TYPES_IN_WORDS = {
+    "failure_rate": "share",
+    "percent": "percent",
+    "token_command": "command",
+    "token_url": "URL",
+}
 """Of values that are not what values of their type are elsewhere."""
 
 

@@ -1,7 +1,8 @@
 """A router whose outside is scripted: real configuration, real plugin files, no sockets and no time."""
 
+import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -82,8 +83,9 @@ class Bench:
         shared = Targets(self.quotas)
         self.epochs = LiveEpochs(load(self.config), Registry(self.clock), shared=shared)
         self.traces = Traces()
+        self.chances: Iterator[float] = itertools.repeat(0.0)
         self.router = Router(
-            self.epochs, self.sender, self.clock, chance=lambda: 0.0, traces=self.traces
+            self.epochs, self.sender, self.clock, chance=lambda: next(self.chances), traces=self.traces
         )
 
     def write(self, name: str, text: str) -> Path:

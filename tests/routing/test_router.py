@@ -600,6 +600,7 @@ async def test_one_line_is_logged_for_each_attempt_and_one_for_the_message(
             "seconds": 2.5,
             "attempts": 2,
             "reply": "250 2.0.0 Delivered as message-1",
+            "canary": None,
         }
     ]
     levels = [record.levelname for record in caplog.records if record.getMessage() == "attempt"]

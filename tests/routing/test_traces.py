@@ -126,6 +126,7 @@ async def test_a_trace_says_who_was_offered_what_was_said_and_what_came_of_it(tm
         "rcpt_tos": list(message.rcpt_tos),
         "recipients": 1,
         "bytes": message.size,
+        "canary": None,
         "reply": f"250 2.0.0 Delivered as {message.id}",
     }
 
