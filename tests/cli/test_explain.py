@@ -287,7 +287,12 @@ def test_a_socket_that_hangs_up_is_told(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        hanging_up = threading.Thread(target=lambda: other.accept()[0].close())
+
+        def hang_up() -> None:
+            connection, _ = other.accept()
+            connection.close()
+
+        hanging_up = threading.Thread(target=hang_up)
         hanging_up.start()
         with pytest.raises(NoAnswerError, match=r"it hung up|does not answer"):
             ask(path, "status")
