@@ -143,3 +143,9 @@ def received(content: Stuffed, **fields: Any) -> Message:  # noqa: ANN401 - thos
 def on_the_wire(message: Message) -> Stuffed:
     """A message's content as it goes over the wire: as it came, where nobody has changed it."""
     return message._stuffed or stuff(message.content)  # noqa: SLF001 - its other half
+
+
+def has_octets(message: Message) -> bool:
+    """Whether a message's content is octets, without making it if it came over the wire and stays so."""
+    content: object = b"" if message._stuffed else message.content  # noqa: SLF001 - as above
+    return isinstance(content, bytes)

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from smtp_router.core.address import is_address
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
-from smtp_router.core.message import Message
+from smtp_router.core.message import Message, has_octets
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace, speaks
 
@@ -46,50 +46,79 @@ class HookCall:
     function: Callable[..., Any]
     arguments: tuple[int, ...]
 
-    async def __call__(
-        self,
-        values: tuple[object, ...],
-        timeout_s: float,
-        until: float = math.inf,
-        *,
-        trace: Trace | None = None,
-    ) -> Any:  # noqa: ANN401 - as the hook has it
-        """Call it, await what is awaitable, and let nothing out but a value, a refusal or PluginError.
+    def begin(self, values: tuple[object, ...], trace: Trace | None = None) -> Any:  # noqa: ANN401
+        """Call it, and let nothing out but a value, a refusal or a PluginError.
+
+        Most hooks are a plain `def` and end here: a coroutine for each call would cost more than they.
 
         Args:
             values: all of the hook's arguments, in its own order.
-            timeout_s: how long an `async` hook may take.
-            until: the instant (of the event loop's clock) by which it has to end in any case.
             trace: where it is written down what the plugin notes, and that it raised.
+
+        Returns:
+            What it returned; an awaitable goes to `finish`.
 
         Raises:
             Defer, Reject: the plugin's decision.
             PluginError: anything else.
         """
-        timer = None
         speaks(trace, self.plugin, self.hook)
         try:
-            result = self.function(*[values[position] for position in self.arguments])
-            if not inspect.isawaitable(result):
-                return result
-            end = min(asyncio.get_running_loop().time() + timeout_s, until)
-            async with asyncio.timeout_at(end) as timer:
-                return await result
+            return self.function(*[values[position] for position in self.arguments])
         except BaseException as error:
-            if isinstance(error, Refusal) and hasattr(error, "reply"):
-                if trace:
-                    trace.said(self.plugin, self.hook, f"{type(error).__name__}: {error.reply}")
-                raise
-            # SystemExit and the like, too: a plugin does not get to stop the router.
-            if isinstance(error, asyncio.CancelledError):
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # the router itself is being cancelled
-                    raise
+            raise self._raised(error, trace) from error
+
+    async def finish(
+        self,
+        begun: Awaitable[object],
+        timeout_s: float,
+        until: float = math.inf,
+        trace: Trace | None = None,
+    ) -> Any:  # noqa: ANN401 - as the hook has it
+        """Await what `begin` returned.
+
+        Args:
+            begun: that.
+            timeout_s: how long it may take.
+            until: the instant (of the event loop's clock) by which it has to end in any case.
+            trace: as above.
+
+        Raises:
+            Defer, Reject, PluginError: as above.
+        """
+        end = min(asyncio.get_running_loop().time() + timeout_s, until)
+        timer = None
+        try:
+            async with asyncio.timeout_at(end) as timer:
+                return await begun
+        except BaseException as error:
             late = timer is not None and timer.expired()
-            failure = self.failed(error, late=late)
+            raise self._raised(error, trace, late=late) from error
+
+    async def __call__(self, values: tuple[object, ...], timeout_s: float) -> Any:  # noqa: ANN401
+        """Both in one go.
+
+        Raises:
+            Defer, Reject, PluginError: as above.
+        """
+        begun = self.begin(values)
+        return await self.finish(begun, timeout_s) if inspect.isawaitable(begun) else begun
+
+    def _raised(self, error: BaseException, trace: Trace | None, *, late: bool = False) -> BaseException:
+        """What is to be raised for an exception of the plugin's."""
+        if isinstance(error, Refusal) and hasattr(error, "reply"):
             if trace:
-                trace.said(self.plugin, self.hook, failure.message)
-            raise failure from error
+                trace.said(self.plugin, self.hook, f"{type(error).__name__}: {error.reply}")
+            return error
+        # SystemExit and the like, too: a plugin does not get to stop the router.
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the router itself is being cancelled
+                return error
+        failure = self.failed(error, late=late)
+        if trace:
+            trace.said(self.plugin, self.hook, failure.message)
+        return failure
 
     def failed(self, error: BaseException, *, late: bool = False) -> MisbehaviourError:
         """What is said of an exception: its type; its text only if it is ours."""
@@ -125,9 +154,12 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that was not offered.
         """
-        until = asyncio.get_running_loop().time() + within_s
+        until = None
         for call in self.select:
-            found = await call((message, downstreams, attempts), self.timeout_s, until, trace=trace)
+            found = call.begin((message, downstreams, attempts), trace)
+            if found.__class__ is not Downstream and inspect.isawaitable(found):
+                until = until or asyncio.get_running_loop().time() + within_s
+                found = await call.finish(found, self.timeout_s, until, trace)
             chosen = one_of(call, found, downstreams)
             if trace:
                 trace.said(call.plugin, call.hook, chosen.name if chosen else None)
@@ -151,9 +183,12 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that is no message.
         """
-        until = asyncio.get_running_loop().time() + within_s
+        until = None
         for call in self.before:
-            changed = await call((message, downstream), self.timeout_s, until, trace=trace)
+            changed = call.begin((message, downstream), trace)
+            if changed.__class__ is not Message and inspect.isawaitable(changed):
+                until = until or asyncio.get_running_loop().time() + within_s
+                changed = await call.finish(changed, self.timeout_s, until, trace)
             if trace:
                 trace.said(call.plugin, call.hook, None if changed is None else "changed")
             if changed is None:
@@ -169,14 +204,49 @@ class Chains:
         self, message: Message, attempt: Attempt, *, trace: Trace | None = None
     ) -> None:
         """Tell: every plugin; a failure is logged and changes nothing."""
-        for call in self.after:
+        rest = self.begin_after_send(message, attempt, trace=trace)
+        if rest is not None:
+            await rest
+
+    def begin_after_send(
+        self, message: Message, attempt: Attempt, *, trace: Trace | None = None, first: int = 0
+    ) -> Coroutine[Any, Any, None] | None:
+        """Tell plugins until one takes its time; what is still to be awaited, if anything is.
+
+        `first` is the position of the one to begin with.
+        """
+        for position in range(first, len(self.after)):
+            call = self.after[position]
             try:
-                await call((message, attempt), self.timeout_s, trace=trace)
+                found = call.begin((message, attempt), trace)
             except (PluginError, Refusal):
-                log.exception(
-                    "plugin failed",
-                    extra={"fields": {"id": message.id, "plugin": call.plugin, "hook": call.hook}},
-                )
+                _log_failure(call, message)
+            else:
+                if found is not None and inspect.isawaitable(found):
+                    return self._go_on_telling(found, position, message, attempt, trace)
+        return None
+
+    async def _go_on_telling(
+        self,
+        begun: Awaitable[object],
+        position: int,
+        message: Message,
+        attempt: Attempt,
+        trace: Trace | None,
+    ) -> None:
+        call = self.after[position]
+        try:
+            await call.finish(begun, self.timeout_s, trace=trace)
+        except (PluginError, Refusal):
+            _log_failure(call, message)
+        rest = self.begin_after_send(message, attempt, trace=trace, first=position + 1)
+        if rest is not None:
+            await rest
+
+
+def _log_failure(call: HookCall, message: Message) -> None:
+    fields = {"id": message.id, "plugin": call.plugin, "hook": call.hook}
+    log.exception("plugin failed", extra={"fields": fields})  # noqa: LOG004 - called by handlers
 
 
 def one_of(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> Downstream | None:
@@ -214,10 +284,9 @@ def _check_changed(call: HookCall, before: Message, after: Message) -> None:
         PluginError: an address that is none, no recipient, or content that is not octets.
     """
     problem = ""
-    content: object = after.content  # typed, which binds no plugin
-    recipients: object = after.rcpt_tos
-    if not isinstance(content, bytes):
-        problem = f"content of type {type(content).__name__}, not bytes"
+    recipients: object = after.rcpt_tos  # typed, which binds no plugin
+    if not has_octets(after):
+        problem = f"content of type {type(after.content).__name__}, not bytes"
     elif not isinstance(recipients, tuple):
         problem = f"rcpt_tos of type {type(recipients).__name__}, not a tuple"
     elif not recipients:

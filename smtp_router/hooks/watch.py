@@ -23,6 +23,9 @@ NOT_READY_S = 10.0
 """Held for so long, and whoever sends mail here should send it elsewhere."""
 
 
+_CALLS = frozenset({HookCall.begin.__code__, HookCall.finish.__code__})
+
+
 class LoopWatch:
     """Looks after one event loop; made and started where it runs."""
 
@@ -115,7 +118,7 @@ class LoopWatch:
 def call_in(frame: FrameType | None) -> HookCall | None:
     """The innermost call of a hook that a stack is in."""
     while frame is not None:
-        if frame.f_code is HookCall.__call__.__code__:
+        if frame.f_code in _CALLS:
             call = frame.f_locals.get("self")
             return call if isinstance(call, HookCall) else None
         frame = frame.f_back

@@ -228,7 +228,9 @@ class Router:
         if route.shadow:
             route.shadow.tell(message, attempt)
         if way.chains.after:
-            await to_the_end(way.chains.after_send(message, attempt, trace=trace))
+            rest = way.chains.begin_after_send(message, attempt, trace=trace)
+            if rest is not None:
+                await to_the_end(rest)
 
     async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
         """What there is to choose from; waits, if the limits say so, until there is anything."""
