@@ -9,23 +9,16 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
 
 from smtp_router import Attempt, Deferred, Delivered, Downstream, Health, Message, Outcome, Stage
+from smtp_router.testing import VirtualClock, make_attempt, make_downstream, make_message
 from smtp_router_latency import Latency
 
 SEEDS = [1, 2, 3]
-MESSAGE = Message(
-    id="1",
-    user="a",
-    mail_from="a@a.example",
-    rcpt_tos=("b@b.example",),
-    content=b"",
-    received_at=datetime(2026, 3, 1, tzinfo=UTC),
-)
+MESSAGE = make_message()
 
 
 class Algorithm(Protocol):
@@ -34,22 +27,6 @@ class Algorithm(Protocol):
     def select_downstream(self, message: Message, downstreams: Sequence[Downstream]) -> Downstream: ...
 
     def after_send(self, message: Message, attempt: Attempt) -> None: ...
-
-
-class VirtualClock:
-    """Time that somebody else moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def wall(self) -> datetime:
-        return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
 
 
 @dataclass(slots=True)
@@ -64,8 +41,7 @@ class Server:
     most_in_flight: int = 0
 
     def offered(self) -> Downstream:
-        health = Health(in_flight=self.in_flight)
-        return Downstream(name=self.name, host="127.0.0.1", port=25, health=health)
+        return make_downstream(self.name, health=Health(in_flight=self.in_flight))
 
     def begin(self, draw: float) -> float:
         """How long this one takes."""
@@ -97,7 +73,7 @@ def run(
     chosen: list[str] = []
 
     def at(seconds: float, what: Callable[[], None]) -> None:
-        heapq.heappush(events, (clock.seconds + seconds, next(order), what))
+        heapq.heappush(events, (clock.now() + seconds, next(order), what))
 
     def send() -> None:
         if len(chosen) == messages:
@@ -110,7 +86,7 @@ def run(
 
         def end() -> None:
             server.in_flight -= 1
-            attempt = Attempt(downstream=downstream, outcome=server.outcome, seconds=seconds)
+            attempt = make_attempt(downstream, server.outcome, seconds=seconds)
             algorithm.after_send(MESSAGE, attempt)
             at(think_s * 2 * rng.random(), send)
 
@@ -119,7 +95,8 @@ def run(
     for _ in range(clients):
         at(rng.random() * think_s, send)
     while events:
-        clock.seconds, _, what = heapq.heappop(events)
+        when, _, what = heapq.heappop(events)
+        clock.advance(when - clock.now())
         what()
     return chosen
 

@@ -1,14 +1,12 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import (
-    Attempt,
     Deferred,
     Delivered,
     Downstream,
@@ -19,34 +17,14 @@ from smtp_router import (
     Rejected,
     Stage,
 )
+from smtp_router.testing import (
+    VirtualClock,
+    conformance,
+    make_attempt,
+    make_downstream,
+    make_message,
+)
 from smtp_router_latency import Latency
-
-
-class VirtualClock:
-    """Time that somebody else moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def wall(self) -> datetime:
-        return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
-def message(size: int = 100) -> Message:
-    return Message(
-        id="1",
-        user="a",
-        mail_from="a@a.example",
-        rcpt_tos=("b@b.example",),
-        content=bytes(size),
-        received_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
 
 
 def made(clock: VirtualClock | None = None, **options: float) -> Latency:
@@ -55,7 +33,11 @@ def made(clock: VirtualClock | None = None, **options: float) -> Latency:
 
 
 def downstream(name: str, in_flight: int = 0) -> Downstream:
-    return Downstream(name=name, host="127.0.0.1", port=25, health=Health(in_flight=in_flight))
+    return make_downstream(name, health=Health(in_flight=in_flight))
+
+
+def message(size: int = 100) -> Message:
+    return make_message(content=bytes(size))
 
 
 def tell(algorithm: Latency, name: str, *seconds: float, size: int = 100) -> None:
@@ -65,8 +47,7 @@ def tell(algorithm: Latency, name: str, *seconds: float, size: int = 100) -> Non
 
 
 def end(algorithm: Latency, name: str, outcome: Outcome, seconds: float, size: int = 100) -> None:
-    attempt = Attempt(downstream=downstream(name), outcome=outcome, seconds=seconds)
-    algorithm.after_send(message(size), attempt)
+    algorithm.after_send(message(size), make_attempt(name, outcome, seconds=seconds))
 
 
 def counts(
@@ -111,10 +92,10 @@ def test_what_was_slow_long_ago_is_forgotten() -> None:
     algorithm = made(clock, explore=0, half_life_s=60)
     tell(algorithm, "a", *[0.1] * 20)
     tell(algorithm, "b", *[30] * 20)
-    clock.seconds = 6 * 60
+    clock.advance(6 * 60)
     tell(algorithm, "a", *[0.1] * 20)
     assert counts(algorithm, [A, B]) == {"a": 1000}
-    clock.seconds = 8 * 60
+    clock.advance(2 * 60)
     tell(algorithm, "a", *[0.1] * 20)
     assert counts(algorithm, [A, B])["b"] == pytest.approx(500, abs=60)
 
@@ -123,7 +104,7 @@ def test_a_new_figure_outweighs_many_old_ones() -> None:
     clock = VirtualClock()
     algorithm = made(clock, explore=0, half_life_s=60)
     tell(algorithm, "a", *[30] * 20)
-    clock.seconds = 5 * 60
+    clock.advance(5 * 60)
     tell(algorithm, "a", 0.01)
     tell(algorithm, "b", *[1] * 20)
     assert counts(algorithm, [A, B]) == {"a": 1000}
@@ -137,7 +118,7 @@ def test_old_figures_yield_to_what_is_under_way() -> None:
         tell(algorithm, name, *[seconds] * 20)
     offered = [downstream("a", in_flight=2), B]
     assert counts(algorithm, offered) == {"a": 1000}
-    clock.seconds = 5 * 60
+    clock.advance(5 * 60)
     assert counts(algorithm, offered) == {"b": 1000}
 
 
@@ -210,7 +191,7 @@ def test_what_is_chosen_is_one_of_those_offered(
     clock = VirtualClock()
     algorithm = made(clock, explore=explore)
     for name, outcome, seconds, later_s, listed in events:
-        clock.seconds += later_s
+        clock.advance(later_s)
         end(algorithm, name, outcome, seconds)
         offered = [downstream(name, in_flight) for name, in_flight in dict(listed).items()]
         found = algorithm.select_downstream(message(), offered)
@@ -230,3 +211,8 @@ def test_a_wrong_option_is_refused_with_its_name(name: str, value: float) -> Non
 def test_no_half_life_is_too_short() -> None:
     with pytest.raises(ValueError, match=r"^half_life_s must be seconds from 1 to 1000000, not 0$"):
         made(half_life_s=0)
+
+
+# As every plugin
+
+test_conformance = conformance(Latency, {"explore": 0.5})

@@ -135,10 +135,10 @@ class LeastCost:
 
     def _terms_of(self, downstream: Downstream) -> Terms:
         """Read once, and again when the options have changed."""
-        known = self._terms.get(downstream.name)
-        if known is None or known[0] != downstream.options:
+        known, options = self._terms.get(downstream.name), downstream.options
+        if known is None or (known[0] is not options and known[0] != options):
             terms = terms_of(downstream)
-            known = self._terms[downstream.name] = downstream.options, terms
+            known = self._terms[downstream.name] = options, terms
             self._tariffs[terms.account] = terms.tariff
         return known[1]
 

@@ -68,8 +68,7 @@ class Book:
         return self.counted(place).plus(self._held.get(place.account, _NONE))
 
     def hold(self, message: str, account: str, count: Count, now: float) -> None:
-        """A message may be sent there."""
-        self.release(message)
+        """A message that is not held for may be sent there."""
         self._holds[message] = _Hold(account, count, now + _HELD_S)
         self._held[account] = self._held.get(account, _NONE).plus(count)
 

@@ -56,19 +56,18 @@ class Tariff:
 
     def cost(self, units: int) -> Decimal:
         """What the first so many units of a month cost, without the fee."""
-        cost = Decimal(0)
-        done = 0
-        for tier in self.tiers:
-            end = units if tier.up_to is None else min(units, tier.up_to)
-            cost += (end - done) * tier.cost_per_1000
-            done = end
-            if done == units:
-                break
-        return cost.scaleb(-3)
+        return self.price(0, units)
 
     def price(self, used: int, units: int) -> Decimal:
         """What so many units cost when so many are used."""
-        return self.cost(used + units) - self.cost(used)
+        price = Decimal(0)
+        for tier in self.tiers:
+            if tier.up_to is None or used + units <= tier.up_to:
+                return (price + units * tier.cost_per_1000).scaleb(-3)
+            part = max(0, tier.up_to - used)
+            price += part * tier.cost_per_1000
+            used, units = used + part, units - part
+        raise AssertionError("the last tier has no end")
 
     def as_json(self) -> str:
         """For the state file."""

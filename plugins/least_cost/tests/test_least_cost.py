@@ -1,60 +1,31 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router import (
-    Attempt,
-    Deferred,
-    Delivered,
-    Downstream,
-    InDoubt,
-    Message,
-    Outcome,
-    Rejected,
-    Stage,
-)
+from smtp_router import Deferred, Delivered, Downstream, InDoubt, Message, Outcome, Rejected, Stage
+from smtp_router.testing import VirtualClock, make_attempt, make_downstream, make_message
 from smtp_router_least_cost import LeastCost
 
 START = datetime(2026, 11, 10, 12, tzinfo=UTC)
 
 
-class VirtualClock:
-    """Time that somebody else moves."""
-
-    def __init__(self, at: datetime = START) -> None:
-        self.at = at
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def wall(self) -> datetime:
-        return self.at + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
+def clock_at(wall: datetime) -> VirtualClock:
+    return VirtualClock(0, wall)
 
 
 def message(name: str = "1", recipients: int = 1) -> Message:
-    return Message(
-        id=name,
-        user="a",
-        mail_from="a@a.example",
-        rcpt_tos=tuple(f"b{number}@b.example" for number in range(recipients)),
-        content=b"",
-        received_at=START,
-    )
+    return make_message(id=name, rcpt_tos=tuple(f"b{number}@b.example" for number in range(recipients)))
 
 
 def downstream(name: str, cost: float | None = None, **options: object) -> Downstream:
     if cost is not None:
         options["cost_per_1000"] = cost
-    return Downstream(name=name, host="127.0.0.1", port=25, options=options)
+    return make_downstream(name, options=options)
 
 
 def free(name: str, units: int, cost: float = 9, **options: object) -> Downstream:
@@ -64,7 +35,7 @@ def free(name: str, units: int, cost: float = 9, **options: object) -> Downstrea
 
 
 def made(clock: VirtualClock | None = None, **options: str) -> LeastCost:
-    return LeastCost(clock or VirtualClock(), None, **options)
+    return LeastCost(clock or clock_at(START), None, **options)
 
 
 def choose(algorithm: LeastCost, offered: Sequence[Downstream], mail: Message) -> str | None:
@@ -76,8 +47,7 @@ def choose(algorithm: LeastCost, offered: Sequence[Downstream], mail: Message) -
 def end(
     algorithm: LeastCost, downstream: Downstream, mail: Message, outcome: Outcome | None = None
 ) -> None:
-    attempt = Attempt(downstream=downstream, outcome=outcome or Delivered(), seconds=0.1)
-    algorithm.after_send(mail, attempt)
+    algorithm.after_send(mail, make_attempt(downstream, outcome))
 
 
 def send(
@@ -215,15 +185,15 @@ def test_a_message_that_is_asked_for_again_is_held_for_once() -> None:
 
 
 def test_a_choice_that_no_attempt_follows_is_given_back_after_a_quarter_of_an_hour() -> None:
-    clock = VirtualClock()
+    clock = clock_at(START)
     algorithm = made(clock)
     offered = [free("a", 2), downstream("b", 1)]
     assert choose(algorithm, offered, message("gone")) == "a"
-    clock.seconds = 600
+    clock.advance(600)
     assert choose(algorithm, offered, message("later")) == "a"
-    clock.seconds = 899
+    clock.advance(299)
     assert choose(algorithm, offered, message("2")) == "b"
-    clock.seconds = 900
+    clock.advance(1)
     assert choose(algorithm, offered, message("3")) == "a"
     assert choose(algorithm, offered, message("4")) == "b"
 
@@ -240,7 +210,7 @@ steps = st.lists(
 def test_no_free_tier_and_no_quota_is_ever_overshot(
     steps: list[tuple[str, int, int]], free_units: int, quota: int
 ) -> None:
-    clock = VirtualClock()
+    clock = clock_at(START)
     algorithm = made(clock)
     offered = [free("a", free_units, quota=free_units), downstream("b", 1, quota=quota)]
     under_way: dict[str, tuple[Downstream, Message]] = {}
@@ -253,7 +223,7 @@ def test_no_free_tier_and_no_quota_is_ever_overshot(
             if found:
                 under_way[name] = found, mail
         elif what == "wait":
-            clock.seconds += 10  # so that what is under way is held for, all the time
+            clock.advance(10)  # so that what is under way is held for, all the time
         elif name in under_way:
             chosen, mail = under_way.pop(name)
             end(algorithm, chosen, mail, Delivered() if what == "deliver" else InDoubt())
@@ -266,24 +236,24 @@ def test_no_free_tier_and_no_quota_is_ever_overshot(
 
 
 def test_a_month_begins_anew_and_one_that_comes_again_goes_on() -> None:
-    clock = VirtualClock(datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC))
+    clock = clock_at(datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC))
     algorithm = made(clock)
     offered = [free("a", 2), downstream("b", 1)]
     assert send(algorithm, offered, 3) == "aab"
-    clock.seconds = 1
+    clock.advance(1)
     assert send(algorithm, offered) == "a"
-    clock.seconds = 0  # the clock is set back
+    clock.wall_is_off_s = -1  # somebody has set it back
     assert send(algorithm, offered) == "b"
-    clock.seconds = 1
+    clock.wall_is_off_s = 0
     assert send(algorithm, offered, 2) == "ab"
 
 
 def test_months_begin_at_midnight_of_the_time_zone() -> None:
-    clock = VirtualClock(datetime(2026, 11, 30, 22, 59, 59, tzinfo=UTC))
+    clock = clock_at(datetime(2026, 11, 30, 22, 59, 59, tzinfo=UTC))
     algorithm = made(clock, timezone="Europe/Berlin")
     offered = [free("a", 1), downstream("b", 1)]
     assert send(algorithm, offered, 2) == "ab"
-    clock.seconds = 1
+    clock.advance(1)
     assert send(algorithm, offered, 2) == "ab"
 
 
@@ -291,7 +261,7 @@ def test_the_log_has_the_bill_once_a_day_and_at_the_end_of_a_month_all_of_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    clock = VirtualClock(datetime(2026, 11, 29, 12, tzinfo=UTC))
+    clock = clock_at(datetime(2026, 11, 29, 12, tzinfo=UTC))
     algorithm = made(clock, currency="EUR")
     offered = [downstream("a", 500), downstream("b", 600, monthly_fee=15)]
 
@@ -303,12 +273,26 @@ def test_the_log_has_the_bill_once_a_day_and_at_the_end_of_a_month_all_of_it(
     fee = "b 15.00 (0 recipients)"
     assert told(3) == [f"bill of 2026-11: a 0.00 (0 recipients), {fee}, in all 15.00 EUR"]
     assert told(2) == []
-    clock.at += timedelta(days=1)
+    clock.advance(86_400)
     assert told(1) == [f"bill of 2026-11: a 5.00 (10 recipients), {fee}, in all 20.00 EUR"]
-    clock.at += timedelta(days=1)
+    clock.advance(86_400)
     assert told(1) == [f"bill of 2026-11: a 6.00 (12 recipients), {fee}, in all 21.00 EUR"]
-    clock.at += timedelta(days=1)
+    clock.advance(86_400)
     assert told(1) == [f"bill of 2026-12: a 1.00 (2 recipients), {fee}, in all 16.00 EUR"]
+
+
+def test_a_downstream_that_a_reload_has_dropped_is_on_no_later_bill(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = clock_at(START)
+    algorithm = made(clock)
+    first, second = downstream("a", 0), downstream("b", 1, monthly_fee=15)
+    send(algorithm, [first, second])
+    for _ in range(2):
+        clock.advance(86_400)
+        send(algorithm, [first])
+    assert [", b 15.00" in record.getMessage() for record in caplog.records] == [True, False, False]
 
 
 # Configuration

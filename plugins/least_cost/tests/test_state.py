@@ -3,12 +3,12 @@ import json
 import logging
 import os
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from smtp_router import Attempt, Delivered, Downstream, Message
+from smtp_router.testing import VirtualClock, make_attempt, make_downstream, make_message
 from smtp_router_least_cost import LeastCost
 from smtp_router_least_cost._bill import main
 from smtp_router_least_cost._book import Count, Place
@@ -19,48 +19,24 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 TIERS = [{"up_to": 3, "cost_per_1000": 0}, {"cost_per_1000": 800}]
 
 
-class FixedClock:
-    """Time that stands still, until it is set."""
-
-    def __init__(self) -> None:
-        self.at = NOW
-
-    def now(self) -> float:
-        return 0.0
-
-    def wall(self) -> datetime:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-
-
-def downstream(name: str, **options: object) -> Downstream:
-    return Downstream(name=name, host="127.0.0.1", port=25, options=options)
-
-
-OFFERED = [downstream("a", tiers=TIERS), downstream("b", cost_per_1000=1, monthly_fee=15, quota=50_000)]
+OFFERED = [
+    make_downstream("a", options={"tiers": TIERS}),
+    make_downstream("b", options={"cost_per_1000": 1, "monthly_fee": 15, "quota": 50_000}),
+]
 TARIFFS = {one.name: terms_of(one).tariff for one in OFFERED}
 
 
-def made(path: Path, clock: FixedClock | None = None) -> LeastCost:
-    return LeastCost(clock or FixedClock(), str(path), currency="EUR")
+def made(path: Path, clock: VirtualClock | None = None) -> LeastCost:
+    return LeastCost(clock or VirtualClock(wall=NOW), str(path), currency="EUR")
 
 
 def send(algorithm: LeastCost, messages: int = 1) -> str:
     chosen = ""
     for _ in range(messages):
-        mail = Message(
-            id="1",
-            user="a",
-            mail_from="a@a.example",
-            rcpt_tos=("b@b.example",),
-            content=b"",
-            received_at=NOW,
-        )
+        mail = make_message()
         found = algorithm.select_downstream(mail, OFFERED)
         assert found
-        algorithm.after_send(mail, Attempt(downstream=found, outcome=Delivered(), seconds=0.1))
+        algorithm.after_send(mail, make_attempt(found))
         chosen += found.name
     return chosen
 
@@ -103,20 +79,41 @@ async def test_what_was_sent_is_saved_without_being_closed(path: Path) -> None:
     assert recipients(path, "a") == 3
 
 
-async def test_what_is_sent_while_it_is_saved_is_saved_next(path: Path) -> None:
+def locked(path: Path) -> sqlite3.Connection:
+    """Holds the file, so that a write waits, until this is closed."""
+    connection = sqlite3.connect(path)
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+async def test_what_is_sent_while_it_is_saved_counts_and_is_saved_next(path: Path) -> None:
     algorithm = made(path)
-    send(algorithm, 3)
-    blocker = sqlite3.connect(path)  # a write waits for it
-    blocker.execute("BEGIN EXCLUSIVE")
+    send(algorithm)
+    lock = locked(path)
     closing = asyncio.create_task(algorithm.close())
     await asyncio.sleep(0)  # the write has begun
-    send(algorithm, 4)
-    blocker.execute("ROLLBACK")
-    blocker.close()
+    assert send(algorithm, 2) == "aa"
+    lock.close()
     await closing
     assert send(algorithm) == "b"
     await algorithm.close()
-    assert (recipients(path, "a"), recipients(path, "b")) == (3, 5)
+    assert (recipients(path, "a"), recipients(path, "b")) == (3, 1)
+
+
+async def test_to_close_waits_for_a_write_that_has_begun(path: Path) -> None:
+    algorithm = made(path)
+    send(algorithm)
+    lock = locked(path)
+    for _ in range(1000):
+        if len(asyncio.all_tasks()) > 1:  # a second later there is one that saves
+            break
+        await asyncio.sleep(0.01)
+    closing = asyncio.create_task(algorithm.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    lock.close()
+    await closing
+    assert recipients(path, "a") == 1
 
 
 async def test_users_with_the_same_file_share_its_accounts(path: Path) -> None:
@@ -133,13 +130,15 @@ async def test_users_with_the_same_file_share_its_accounts(path: Path) -> None:
 
 
 async def test_months_have_rows_of_their_own(path: Path) -> None:
-    clock = FixedClock()
+    clock = VirtualClock(wall=NOW)
     algorithm = made(path, clock)
     send(algorithm, 4)
-    clock.at = NOW + timedelta(days=30)
+    clock.advance(30 * 86_400)
     assert send(algorithm) == "a"
     await algorithm.close()
     assert [recipients(path, "a", month) for month in ("2026-11", "2026-12")] == [3, 1]
+    lines = [line.place for line in Ledger(path).read()]
+    assert Place("2026-12", "b") in lines  # its fee is due
 
 
 async def test_a_file_that_fails_stops_no_mail_and_loses_no_count(
@@ -198,7 +197,7 @@ def test_a_folder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", ["costs.db", "", "./costs.db", "/a\0b", 1])
 def test_a_path_has_to_be_absolute(state: str) -> None:
     with pytest.raises(ValueError, match=r"^state must be an absolute path, or null"):
-        LeastCost(FixedClock(), state)
+        LeastCost(VirtualClock(), state)
 
 
 def test_an_addition_is_whole_or_not_at_all(path: Path) -> None:
@@ -209,6 +208,37 @@ def test_an_addition_is_whole_or_not_at_all(path: Path) -> None:
             {Place("2026-11", "a"): Count(1, 2), Place("2026-11", "unknown"): Count(1, 1)}, TARIFFS
         )
     assert [line.sent for line in ledger.read()] == [Count(1, 2)]
+
+
+def test_a_month_has_the_last_price_that_it_had(path: Path) -> None:
+    ledger, place = Ledger(path, "EUR"), Place("2026-11", "a")
+    ledger.add({place: Count(1, 1)}, TARIFFS)
+    Ledger(path, "USD").add({place: Count(1, 1)}, {"a": TARIFFS["b"]})
+    (line,) = ledger.read()
+    assert (line.sent, line.tariff, line.currency) == (Count(2, 2), TARIFFS["b"], "USD")
+
+
+def test_a_simulation_saves_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It would spoil the bill of what was sent indeed."""
+
+    class VirtualLoop(asyncio.SelectorEventLoop):
+        offset_s = -1_000_000
+
+        def time(self) -> float:
+            return super().time() + self.offset_s
+
+    async def simulate() -> None:
+        algorithm = made(path)
+        send(algorithm, 3)
+        VirtualLoop.offset_s += 10  # ten seconds later
+        await asyncio.sleep(0.01)
+        await algorithm.close()
+
+    caplog.set_level(logging.INFO)
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(simulate())
+    assert not path.exists()
+    assert "costs are not saved: time is not this machine's" in caplog.messages
 
 
 # The bill

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router import Downstream
+from smtp_router.testing import make_downstream
 from smtp_router_least_cost._tariff import Tariff, Terms, Tier, terms_of
 
 
 def terms(**options: object) -> Terms:
-    return terms_of(Downstream(name="a", host="127.0.0.1", port=25, options=options))
+    return terms_of(make_downstream("a", options=options))
 
 
 def tariff(**options: object) -> Tariff:
