@@ -23,7 +23,7 @@ from smtp_router_least_cost._tariff import Tariff, Terms, terms_of
 
 __all__ = ["LeastCost"]
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _LONGEST_CODE = 10
 

@@ -71,6 +71,8 @@ class Ledger:
         if not self.path.exists():
             return []
         with self._opened() as connection:
+            if not _is_filled(connection, make=False):
+                return []
             rows = connection.execute("SELECT * FROM counted ORDER BY month, account").fetchall()
         return [
             Line(Place(month, account), Count(messages, recipients), Tariff.from_json(tariff), currency)
@@ -91,6 +93,7 @@ class Ledger:
             LedgerError: it could not be done; nothing was added.
         """
         with self._opened(make=True) as connection:
+            _is_filled(connection, make=True)
             connection.execute("BEGIN IMMEDIATE")
             for place, count in changes.items():
                 tariff = tariffs[place.account].as_json()
@@ -117,7 +120,6 @@ class Ledger:
             with closing(
                 sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
             ) as connection:
-                _see_that_it_is_ours(connection, make=make)
                 yield connection
         except OSError as error:
             raise LedgerError(f"{self.path}: {error.strerror}") from error
@@ -125,14 +127,21 @@ class Ledger:
             raise LedgerError(f"{self.path}: {error}") from error
 
 
-def _see_that_it_is_ours(connection: sqlite3.Connection, *, make: bool) -> None:
+def _is_filled(connection: sqlite3.Connection, *, make: bool) -> bool:
+    """Whether there is a table; there is one in the end, if it is to be made.
+
+    A file without anything in it was just made, or somebody who was about to fill it was killed.
+
+    Raises:
+        sqlite3.DatabaseError: it is another program's.
+    """
+    connection.execute("BEGIN IMMEDIATE" if make else "BEGIN")  # others may be filling it
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application == _APPLICATION:
-        return
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables or not make:
+    if tables and application != _APPLICATION:
         raise sqlite3.DatabaseError("is no state file of least_cost")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_SCHEMA)
-    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+    if make and not tables:
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
     connection.execute("COMMIT")
+    return make or bool(tables)

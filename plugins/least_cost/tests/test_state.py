@@ -3,6 +3,8 @@ import json
 import logging
 import os
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -187,6 +189,31 @@ def test_a_file_that_is_none_of_ours_is_refused_and_left_alone(path: Path) -> No
     with pytest.raises(LedgerError):
         Ledger(path).add({Place("2026-11", "a"): Count(1, 1)}, TARIFFS)
     assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_file_that_somebody_was_killed_over_is_filled(path: Path) -> None:
+    path.touch()
+    made(path)
+    assert Ledger(path).read() == []
+    Ledger(path).add({Place("2026-11", "a"): Count(1, 1)}, TARIFFS)
+    assert recipients(path, "a") == 1
+
+
+def test_many_may_make_the_file_at_the_same_time(tmp_path: Path) -> None:
+    many, place = 8, Place("2026-11", "a")
+    for turn in range(20):
+        path = tmp_path / f"{turn}.db"
+        ready = threading.Barrier(many)
+
+        def add(path: Path = path, ready: threading.Barrier = ready) -> None:
+            ready.wait(10)
+            Ledger(path).read()
+            Ledger(path).add({place: Count(1, 1)}, TARIFFS)
+
+        with ThreadPoolExecutor(many) as pool:
+            for done in [pool.submit(add) for _ in range(many)]:
+                done.result()
+        assert recipients(path, "a") == many
 
 
 def test_a_folder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
