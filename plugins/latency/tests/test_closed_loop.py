@@ -185,6 +185,18 @@ def test_mail_leaves_what_becomes_slow_and_is_back_when_it_is_well(seed: int) ->
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_what_hangs_holds_no_more_messages_than_the_others_have(seed: int) -> None:
+    clock = VirtualClock()
+    servers = [Server(name) for name in "abc"]
+
+    def change(number: int) -> None:
+        servers[0].base_s = 10_000 if number >= 1000 else 0.1
+
+    run(made(clock, seed), clock, servers, messages=4000, clients=60, seed=seed, before_each=change)
+    assert servers[0].most_in_flight <= 20  # of 60 clients
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_what_fails_at_once_has_hardly_any_mail(seed: int) -> None:
     clock = VirtualClock()
     bad = Server("bad", base_s=0.001, outcome=Deferred(stage=Stage.MAIL))

@@ -201,7 +201,7 @@ def test_a_file_that_somebody_was_killed_over_is_filled(path: Path) -> None:
 
 def test_many_may_make_the_file_at_the_same_time(tmp_path: Path) -> None:
     many, place = 8, Place("2026-11", "a")
-    for turn in range(20):
+    for turn in range(10):
         path = tmp_path / f"{turn}.db"
         ready = threading.Barrier(many)
 
