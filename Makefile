@@ -7,11 +7,13 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # Versions are pinned and hashes checked, so nothing is resolved while installing.
 PIP_INSTALL = $(PIP) install --require-hashes --no-deps
-PROJECTS = . plugins/failover plugins/rewrite plugins/round_robin plugins/sticky plugins/weighted
+PROJECTS = . plugins/failover plugins/latency plugins/least_cost plugins/rewrite plugins/round_robin plugins/sticky \
+	plugins/weighted
 # With third parties of its own, which the demo does without.
 DEV_PROJECTS = plugins/dkim
-PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/rewrite/pyproject.toml \
-	plugins/round_robin/pyproject.toml plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
+PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/latency/pyproject.toml \
+	plugins/least_cost/pyproject.toml plugins/rewrite/pyproject.toml plugins/round_robin/pyproject.toml \
+	plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
 
 # A stamp is the time of one step of the set-up; each step runs again when what it depends on changes.
 VENV_MADE = $(VENV)/.made

@@ -37,8 +37,13 @@ users:
       - provider: sendgrid
 """
 
-HOOKS = {"dkim": "before_send", "rewrite": "before_send"}
-"""What our plugins implement; the algorithms `select_downstream`."""
+HOOKS = {
+    "dkim": ["before_send"],
+    "latency": ["select_downstream", "after_send"],
+    "least_cost": ["select_downstream", "after_send", "check_downstreams", "close"],
+    "rewrite": ["before_send"],
+}
+"""What our plugins implement; the other algorithms `select_downstream` alone."""
 
 PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
 """What `smtp_router` is made of, which the import contracts know too, and the kit for tests."""
@@ -192,12 +197,15 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
                 "name": name,
                 "distribution": origin.name,
                 "version": origin.version,
-                "hooks": [HOOKS.get(name, "select_downstream")],
+                "hooks": HOOKS.get(name, ["select_downstream"]),
             }
             for origin in distributions
             for name in origin.plugins
         ]
         expect_equal(sorted(listed, key=itemgetter("name")), sorted(ours, key=itemgetter("name")))
+    with report.check("smtp-router-bill says that a file is not there"):
+        bill = (environment / "bin" / "smtp-router-bill", home / "costs.db")
+        expect_equal(fails(*bill), f"smtp-router-bill: {home / 'costs.db'} is not there\n")
     with report.check("smtp-router check, with a configuration that names round_robin"):
         run(command, "check", "-c", home / "config.yaml", cwd=home)
     with report.check("smtp-router hash-password makes what smtp-router check takes"):
@@ -281,6 +289,13 @@ def run(*command: str | Path, cwd: Path = ROOT, stdin: str = "") -> str:
         words = " ".join(map(str, command))
         raise CheckError(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def fails(*command: str | Path) -> str:
+    """Run a command that has to fail with exit code 1; what it wrote to standard error."""
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=TIMEOUT_S)
+    expect_equal(done.returncode, 1)
+    return done.stderr
 
 
 def expect_equal(actual: object, expected: object) -> None:
