@@ -24,7 +24,7 @@ from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
 from smtp_router.testing.checks import Case, NotApplicableError, ticking
 from smtp_router.testing.clock import VirtualClock
-from smtp_router.testing.plugins import definition_of, is_ready
+from smtp_router.testing.targets import definition_of, is_ready
 from smtp_router.testing.values import USER, delivered, unreachable
 
 MESSAGES: Final = 20

@@ -8,7 +8,8 @@ from typing import Final
 
 from smtp_router.core.errors import PluginError
 from smtp_router.testing.checks import Case
-from smtp_router.testing.plugins import is_ready, make_plugin
+from smtp_router.testing.plugins import make_plugin
+from smtp_router.testing.targets import is_ready
 from smtp_router.testing.values import make_message, unreachable
 
 _TELLING: Final = ("password", "passwd", "passphrase", "secret", "token", "key", "credential")
