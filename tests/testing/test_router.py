@@ -167,6 +167,8 @@ def test_what_hangs_does_not_keep_the_router_from_stopping(router: type[RunningR
         client.send(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
         running.downstreams["a"].wait_for(lambda: running.downstreams["a"].hanging)
     client.close()
+    assert running.log.find("stopped")
+    assert not running.log.find("transactions were still running, and are cut off")
 
 
 async def test_a_coroutine_can_send(router: type[RunningRouter]) -> None:
