@@ -85,6 +85,7 @@ lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LO
 	$(UV_COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
 	$(UV_COMPILE) requirements/dkim.in -o requirements/dkim.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) requirements/testing.in -o requirements/testing.txt
 
 LOCK =
 UV_COMPILE = $(BIN)/uv --quiet pip compile $(LOCK) --universal --python-version 3.11 --generate-hashes \

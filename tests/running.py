@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import shlex
@@ -19,14 +18,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
-from smtp_router.config.load import load
-from smtp_router.config.types import HostPort
-from smtp_router.service import Service
+from smtp_router.testing.log import RouterLog
+from smtp_router.testing.serving import ServiceThread
 from tests.rawclient import RawClient
 from tests.witness import Witness
 
@@ -73,52 +70,6 @@ def one_user(*downstreams: Witness | Config, **more: object) -> Config:
     return config(user(*downstreams), **more)
 
 
-class Log:
-    """Log entries as they come: the event, its level and its fields."""
-
-    def __init__(self) -> None:
-        """Nothing is logged yet."""
-        self.entries: list[Entry] = []
-        self._changed = threading.Condition()
-
-    def add(self, entry: Entry) -> None:
-        """Take an entry."""
-        with self._changed:
-            self.entries.append(entry)
-            self._changed.notify_all()
-
-    def find(self, event: str, **fields: object) -> list[Entry]:
-        """The entries so far of this event, with these fields."""
-        wanted = {"event": event} | fields
-        return [entry for entry in tuple(self.entries) if wanted.items() <= _plain(entry).items()]
-
-    def wait(self, event: str, *, times: int = 1, seconds: float = WAIT_S, **fields: object) -> Entry:
-        """Wait until such an entry has come (so many `times`); the last one of them."""
-        with self._changed:
-            found = self._changed.wait_for(
-                lambda: len(self.find(event, **fields)) >= times, timeout=seconds
-            )
-            assert found, f"no {event!r} {fields} x {times} within {seconds} s: {self.entries[-20:]}"
-        return self.find(event, **fields)[times - 1]
-
-
-def _plain(entry: Entry) -> Entry:
-    return {key: value for key, value in entry.items() if value.__hash__ is not None}
-
-
-class _Handler(logging.Handler):
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.DEBUG)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fields = getattr(record, "fields", {})
-        entry = {"event": record.getMessage(), "level": record.levelname.lower(), **fields}
-        if record.exc_info:
-            entry["exception"] = self.formatter and self.formatter.formatException(record.exc_info)
-        self._log.add(entry)
-
-
 @contextmanager
 def held(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Keep an event loop in another thread from doing anything."""
@@ -142,7 +93,7 @@ class _Running:
     def __init__(self, configuration: Config, folder: Path) -> None:
         self.file = folder / "config.yaml"
         self.configure(configuration)
-        self.log = Log()
+        self.log = RouterLog()
         self.port = 0
 
     def configure(self, configuration: Config) -> None:
@@ -189,81 +140,37 @@ class Router(_Running):
             ConfigError: (on entering) the configuration cannot be used.
         """
         super().__init__(configuration, folder)
-        self._loop_factory = loop_factory
-        self._thread = threading.Thread(target=self._main, name="router", daemon=True)
-        self._started: Future[tuple[Service, asyncio.AbstractEventLoop]] = Future()
-        self._ended: Future[None] = Future()
-        self._handler = _Handler(self.log)
+        self._serving = ServiceThread(self.file, loop_factory=loop_factory, log=self.log)
 
     def __enter__(self) -> Self:
-        self._handler.setFormatter(logging.Formatter())
-        logger = logging.getLogger("smtp_router")
-        self._level = logger.level
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(self._handler)
-        try:
-            self._thread.start()
-            service, self._loop = self._started.result(WAIT_S)
-            self._service = service
-            self.addresses = service.addresses
-            self.port = next((one.port for one in self.addresses if isinstance(one, HostPort)), 0)
-        except BaseException:
-            self._stop_listening_to_the_log()
-            raise
+        self._serving.__enter__()
+        self.addresses = self._serving.service.addresses
+        self.port = self._serving.port
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self.stop()
-            self.ended()
-        finally:
-            self._stop_listening_to_the_log()
+        self._serving.__exit__()
 
     @property
     def is_ready(self) -> bool:
         """Whether it says that mail should be sent to it."""
-        return self._service.is_ready
+        return self._serving.service.is_ready
 
     def stop(self) -> None:
         """Begin to drain; the second time, cut off."""
-        if not self._ended.done():
-            self._loop.call_soon_threadsafe(self._service.stop)
+        self._serving.stop()
 
     def reload(self) -> None:
         """What SIGHUP does."""
-        self._loop.call_soon_threadsafe(self._service.reload)
+        self._serving.ask_to_reload()
 
     def held(self) -> AbstractContextManager[None]:
         """Keep the router from doing anything: when it goes on, all that clients did has come."""
-        return held(self._loop)
+        return held(self._serving.loop)
 
     def ended(self, seconds: float = 2 * WAIT_S) -> None:
         """Wait until the router has stopped; raises what ended it."""
-        self._ended.result(seconds)
-        self._thread.join(WAIT_S)
-
-    def _stop_listening_to_the_log(self) -> None:
-        logger = logging.getLogger("smtp_router")
-        logger.removeHandler(self._handler)
-        logger.setLevel(self._level)
-
-    def _main(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
-                runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
-            target = self._ended if self._started.done() else self._started
-            target.set_exception(error)
-        else:
-            self._ended.set_result(None)
-
-    async def _serve(self) -> None:
-        service = Service(load(self.file))
-        await service.start()
-        self._started.set_result((service, asyncio.get_running_loop()))
-        await service.run()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"left behind: {left}"
+        self._serving.ended(seconds)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -429,7 +336,7 @@ class Serve(_Running):
 class _LoggingProgram(Program):
     def __init__(
         self,
-        log: Log,
+        log: RouterLog,
         *arguments: str,
         cwd: Path,
         env: Mapping[str, str] | None = None,

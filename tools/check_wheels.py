@@ -1,12 +1,13 @@
 """Builds each distribution, installs the wheels in an empty environment, and uses them there.
 
-The wheel is built from the sdist, so both are checked. What is installed is what run.txt and dkim.txt
-pin and the wheels, nothing else; the commands run in an empty directory, so no source of the
-repository is in reach. The last line counts; the exit code is 1 if anything failed.
+The wheel is built from the sdist, so both are checked. What is installed is what run.txt, dkim.txt
+and testing.txt pin and the wheels, nothing else; the commands run in an empty directory, so no source
+of the repository is in reach. The last line counts; the exit code is 1 if anything failed.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -47,12 +48,28 @@ HOOKS = {
 
 PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
 """What `smtp_router` is made of, which the import contracts know too, and the kit for tests."""
+PRIVATE = ("smtp_router.testing.serving.", "smtp_router.testing.targets.")
+"""What of the kit only the kit uses: it speaks of the router's inside."""
 
 API = """\
 from smtp_router import Downstream
 from smtp_router_failover import select_downstream
 offered = [Downstream(name=name, host="127.0.0.1", port=25) for name in ("main", "spare")]
 print(select_downstream(offered).name)
+"""
+
+
+TESTS = """\
+from smtp_router.testing import assert_share, conformance
+
+test_conformance = conformance("round_robin")
+
+def test_each_has_its_turn():
+    assert_share("round_robin", {"a": 0.5, "b": 0.5}, within=1)
+
+def test_it_is_routed(router, clock):
+    with router("round_robin") as running:
+        assert running.send().is_positive
 """
 
 
@@ -68,6 +85,7 @@ class Distribution:
     name: str
     version: str
     package: str
+    modules: frozenset[str]
     plugins: tuple[str, ...]
 
     @property
@@ -125,13 +143,14 @@ def holds_one(folder: Path) -> bool:
 def read(folder: Path) -> Distribution:
     """What pyproject.toml says of itself."""
     document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
-    (package,) = document["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    package, *modules = document["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     project = document["project"]
     return Distribution(
         folder=folder,
         name=project["name"],
         version=project["version"],
         package=package,
+        modules=frozenset(modules),
         plugins=tuple(project.get("entry-points", {}).get("smtp_router", {})),
     )
 
@@ -143,11 +162,11 @@ def check_files(report: Report, distribution: Distribution, out: Path) -> None:
     wheel = out / f"{distribution.stem}-py3-none-any.whl"
     sdist = out / f"{distribution.stem}.tar.gz"
     package, info = distribution.package, f"{distribution.stem}.dist-info"
-    with report.check("the wheel is typed, licensed, and holds the package and nothing else"):
+    with report.check("the wheel is typed, licensed, and holds what it should and nothing else"):
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
         expect_all(names, f"{package}/__init__.py", f"{package}/py.typed", f"{info}/licenses/LICENSE")
-        expect_none(names, lambda name: name.split("/")[0] not in {package, info})
+        expect_none(names, lambda name: name.split("/")[0] not in {package, info, *distribution.modules})
         expect_none(names, lambda name: "__pycache__" in name)
     with report.check("the wheel's metadata are complete"):
         with zipfile.ZipFile(wheel) as archive:
@@ -184,7 +203,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
     core = distributions[0]
     greeting = f"{core.name} {core.version}\n"
 
-    with report.check("installs what run.txt and dkim.txt pin, and the wheels without anything more"):
+    with report.check("installs what is pinned for it, and the wheels without anything more"):
         install(environment, sorted((scratch / "dist").glob("*.whl")))
     with report.check("smtp-router --version"):
         expect_equal(run(command, "--version", cwd=home), greeting)
@@ -218,16 +237,21 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
         json.loads(run(command, "schema", cwd=home))
     with report.check("a plugin is called through the public API"):
         expect_equal(run(python, "-c", API, cwd=home), "main\n")
+    with report.check("an author's tests find the kit, with conformance and its fixtures"):
+        (home / "test_mine.py").write_text(TESTS, "utf-8")
+        said = run(python, "-m", "pytest", "-q", "-W", "error", "test_mine.py", cwd=home)
+        if not re.search(r"^\d\d+ passed", said, re.MULTILINE):
+            raise CheckError(said)
     for distribution in distributions:
         with report.check(f"every public name of {distribution.package} has its type"):
             check_types(environment, distribution.package, home)
 
 
 def install(environment: Path, wheels: list[Path]) -> None:
-    """Make an environment that holds what run.txt and dkim.txt pin, and the wheels."""
+    """Make an environment that holds what run.txt, dkim.txt and testing.txt pin, and the wheels."""
     venv.create(environment, with_pip=True, symlinks=True)
     pip = (environment / "bin" / "python", "-m", "pip", "-qq", "--disable-pip-version-check")
-    for pinned in ("run.txt", "dkim.txt"):
+    for pinned in ("run.txt", "dkim.txt", "testing.txt"):
         run(*pip, "install", "--no-deps", "--require-hashes", "-r", ROOT / "requirements" / pinned)
     run(*pip, "install", "--no-deps", "--no-index", *wheels)
     run(*pip, "check")
@@ -259,7 +283,9 @@ def check_types(environment: Path, package: str, cwd: Path) -> None:
 
 def is_public(name: str) -> bool:
     """Whether a name is the public API's; of a plugin, every name is."""
-    return name.startswith(PUBLIC) or not name.startswith("smtp_router.")
+    if name.startswith("smtp_router."):
+        return name.startswith(PUBLIC) and not name.startswith(PRIVATE)
+    return True
 
 
 def run(*command: str | Path, cwd: Path = ROOT, stdin: str = "") -> str:

@@ -14,8 +14,10 @@
 from smtp_router.testing.clock import VirtualClock
 from smtp_router.testing.conformance import conformance
 from smtp_router.testing.downstream import ScriptedDownstream
+from smtp_router.testing.log import RouterLog
 from smtp_router.testing.plugins import LoadedPlugin, make_plugin
 from smtp_router.testing.records import Taken
+from smtp_router.testing.router import RunningRouter
 from smtp_router.testing.shares import assert_share
 from smtp_router.testing.steps import (
     OK,
@@ -56,6 +58,8 @@ __all__ = [
     "Plan",
     "Refuse",
     "Reset",
+    "RouterLog",
+    "RunningRouter",
     "Say",
     "Script",
     "ScriptedDownstream",

@@ -13,8 +13,9 @@ from smtp_router.core.errors import PluginError
 from smtp_router.testing.clock import VirtualClock
 from smtp_router.testing.histories import Histories
 from smtp_router.testing.journey import Journeys
-from smtp_router.testing.plugins import LoadedPlugin, is_ready, make_plugin
+from smtp_router.testing.plugins import LoadedPlugin, make_plugin
 from smtp_router.testing.state import shared_state_of, state_of
+from smtp_router.testing.targets import is_ready
 from smtp_router.testing.values import make_downstream, make_message, unreachable
 
 MESSAGES = 200

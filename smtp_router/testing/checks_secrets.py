@@ -1,6 +1,7 @@
 """A plugin keeps to itself what it is told: no secret in its repr, in the log or in exceptions."""
 
 import logging
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,10 +9,11 @@ from typing import Final
 
 from smtp_router.core.errors import PluginError
 from smtp_router.testing.checks import Case
-from smtp_router.testing.plugins import is_ready, make_plugin
+from smtp_router.testing.plugins import make_plugin
+from smtp_router.testing.targets import is_ready
 from smtp_router.testing.values import make_message, unreachable
 
-_TELLING: Final = ("password", "passwd", "passphrase", "secret", "token", "key", "credential")
+_TELLING: Final = re.compile(r"(?i)(pass|password|passwd|passphrase|secret|token|key|credential)s?$")
 """An option whose name ends like this holds a secret."""
 CANARY: Final = "canary-in-the-content"
 _MIN_LENGTH: Final = 4
@@ -45,7 +47,7 @@ def _secrets_in(options: object, name: str = "") -> Iterator[str]:
     elif isinstance(options, list | tuple):
         for one in options:
             yield from _secrets_in(one, name)
-    elif isinstance(options, str) and len(options) >= _MIN_LENGTH and name.lower().endswith(_TELLING):
+    elif isinstance(options, str) and len(options) >= _MIN_LENGTH and _TELLING.search(name):
         yield options
 
 

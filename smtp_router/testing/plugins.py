@@ -1,8 +1,7 @@
 """Plugins made as the router makes them, from whatever an author has at hand."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType, MethodType, ModuleType
+from types import MappingProxyType, MethodType
 from typing import Any
 
 from smtp_router.core.clock import Clock
@@ -18,8 +17,9 @@ from smtp_router.hooks.plugin import (
     families,
     target_of,
 )
-from smtp_router.hooks.registry import Definition, Registry
+from smtp_router.hooks.registry import Registry
 from smtp_router.testing.clock import VirtualClock
+from smtp_router.testing.targets import definition_of, is_ready
 from smtp_router.testing.watched import LIMIT_S
 
 NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
@@ -141,24 +141,6 @@ def make_plugin(
     if downstreams:
         loaded.check_downstreams(downstreams)
     return loaded
-
-
-def is_ready(target: object) -> bool:
-    """Whether it is an object that has its hooks already, and not what one is made from."""
-    return not isinstance(target, str | Path | ModuleType | type)
-
-
-def definition_of(target: object, registry: Registry) -> Definition:
-    """A plugin's code, by any of the ways to name it.
-
-    Raises:
-        PluginError: there is no such plugin, or it cannot be loaded.
-    """
-    name = str(target.absolute()) if isinstance(target, Path) else target
-    if not isinstance(name, str):
-        name = str(getattr(target, "__name__", target)).rpartition(".")[2]
-        registry.give(name, target, Path.cwd())
-    return registry.find(name, Path.cwd())
 
 
 def _as_it_is(target: object, options: Mapping[str, object] | None, limit_s: float) -> LoadedPlugin:

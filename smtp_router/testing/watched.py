@@ -22,6 +22,8 @@ LIMIT_S: Final = 5.0
 """How long one call of a hook may take: what the router's `hook_timeout_s` is by default."""
 ALL: Final = 20
 """How many times as long everything together may take."""
+FRAMES: Final = 4
+"""How much of a stack is shown."""
 _LEAVE_S: Final = 1.0
 """How long a thread that was told to end has for that."""
 
@@ -42,11 +44,13 @@ def watched(work: Callable[[], Coroutine[Any, Any, _T]], limit_s: float = LIMIT_
     while not worker.result.done():
         with suppress(TimeoutError):
             worker.result.exception(limit_s / 8)
+        if worker.result.done():
+            break
         now = time.monotonic()
-        if not worker.result.done() and (now - worker.turn > limit_s or now - start > ALL * limit_s):
-            who, where = worker.where()
-            worker.interrupt()
-            raise AssertionError(f"{who} has not come back within {limit_s:g} s; it is here:\n{where}")
+        if now - worker.turn > limit_s:
+            raise AssertionError(worker.ended(f"come back within {limit_s:g} s"))
+        if now - start > ALL * limit_s:
+            raise AssertionError(worker.ended(f"come to an end within {ALL * limit_s:g} s"))
     worker.thread.join()
     result: _T = worker.result.result()
     return result
@@ -60,18 +64,26 @@ class _Worker:
         self.turn = time.monotonic()
         self.thread = threading.Thread(target=self._main, name="plugin under test", daemon=True)
         self._work = work
+        self._others = set(threading.enumerate())
 
-    def where(self) -> tuple[str, str]:
-        """Who holds the loop, and the stack."""
+    def ended(self, what: str) -> str:
+        """End it, as it has not done what it had to; who holds the loop, and where."""
         frame = sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001 - documented, for this
         call = call_in(frame)
         who = f"{call.hook} of {call.plugin}" if call else "the plugin"
-        return who, "".join(traceback.format_stack(frame)[-4:]) if frame else ""
+        stack = "".join(traceback.format_stack(frame)[-FRAMES:]) if frame else ""
+        self._interrupt()
+        return f"{who} has not {what}; it is here:\n{stack}"
 
-    def interrupt(self) -> None:
-        """Have it end at its next line of Python; what waits in C for ever stays as it is."""
-        ident = ctypes.c_ulong(self.thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+    def _interrupt(self) -> None:
+        """Have it end at its next line of Python, with all threads begun meanwhile.
+
+        What waits in C for ever stays as it is.
+        """
+        threads = set(threading.enumerate()) - self._others
+        for thread in threads:
+            ident = ctypes.c_ulong(thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
         self.thread.join(_LEAVE_S)
 
     def _main(self) -> None:

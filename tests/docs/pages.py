@@ -6,6 +6,7 @@ What stands behind a fence's language says what tests do with the block:
 |---|---|
 | `python plugin [NAME.py] [OPTIONS]` | loaded as the router loads a plugin's file, and called |
 | `python run` | run from top to bottom |
+| `python test` | run by pytest, as an author's test file |
 | `yaml config [NAME.yaml]` | checked as a whole configuration |
 | `text postfix` | settings that a real Postfix relays with, in `tests/e2e/test_postfix.py` |
 

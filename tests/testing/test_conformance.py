@@ -270,9 +270,26 @@ class ShowsItsSecret(Works):
         return f"ShowsItsSecret({self._secret})"
 
 
-class QuotesItsSecret(Works):
+class PrintsItsSecret(Works):
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tokens
+
+    def __str__(self) -> str:
+        return f"to be used: {self._tokens}"
+
+    def __repr__(self) -> str:
+        return "PrintsItsSecret()"
+
+
+class QuotesWhatIsNoMapping(Works):
     def __init__(self, signing: object) -> None:
-        if not isinstance(signing, Mapping) or not signing["key"].isalnum():
+        if not isinstance(signing, Mapping):
+            raise TypeError(f"no mapping: {signing}")
+
+
+class QuotesWhatIsNoKey(Works):
+    def __init__(self, signing: object) -> None:
+        if isinstance(signing, Mapping) and not signing["key"].isalnum():
             raise ValueError(f"no key: {signing}")
 
 
@@ -353,29 +370,55 @@ BROKEN: Sequence[tuple[type, str, str]] = (
     (LeavesATask, "close_leaves_nothing_running", "left behind by close: .*later"),
     (CannotClose, "close_leaves_nothing_running", "close raised OSError"),
     (ShowsItsSecret, "tells_no_secret", r"a secret is in its repr: ShowsItsSecret\(\[SECRET\]\)"),
-    (QuotesItsSecret, "tells_no_secret", "a secret is in the refusal of another signing"),
+    (PrintsItsSecret, "tells_no_secret", "a secret is in its str"),
+    (QuotesWhatIsNoMapping, "tells_no_secret", "a secret is in the refusal of another signing"),
+    (QuotesWhatIsNoKey, "tells_no_secret", "a secret is in the refusal of another signing"),
     (LogsTheContent, "tells_no_secret", "a secret is in the log, of "),
-    (LogsItsSecret, "tells_no_secret", r"a secret is in the log, of .*: posted to \[SECRET\]"),
+    (
+        LogsItsSecret,
+        "tells_no_secret",
+        r"a secret is in the log, of .*: posted to https://a.example/\[SECRET\]",
+    ),
     (IsMadeOnce, "is_made_anew_after_a_reload", "not reloaded: .*there is one already"),
     (FailsBesideANewer, "is_made_anew_after_a_reload", "raised RuntimeError"),
     (KnowsItsFirstDownstreams, "is_kept_when_downstreams_change", "KeyError: 'b0'"),
 )
 SECRETS: Mapping[type, Mapping[str, object]] = {
     ShowsItsSecret: {"secret": "sesame"},
-    QuotesItsSecret: {"signing": {"key": "sesame"}},
-    LogsItsSecret: {"url": "sesame"},
+    PrintsItsSecret: {"tokens": ["sesame"]},
+    QuotesWhatIsNoMapping: {"signing": {"key": "sesame"}},
+    QuotesWhatIsNoKey: {"signing": {"key": "sesame"}},
+    LogsItsSecret: {"url": "https://a.example/?sesame"},
 }
 
 
 @pytest.mark.parametrize(("plugin", "rule", "says"), BROKEN)
 def test_each_rule_finds_who_breaks_it(plugin: type, rule: str, says: str) -> None:
-    test = conformance(plugin, SECRETS.get(plugin), secrets=["sesame"], limit_s=LIMIT_S)
+    test = conformance(plugin, SECRETS.get(plugin), secrets=["?sesame"], limit_s=LIMIT_S)
     with pytest.raises(AssertionError, match=f"(?s){says}"):
         test(rule)
 
 
 def test_there_is_somebody_who_breaks_it_for_each_rule() -> None:
     assert {rule for _, rule, _ in BROKEN} == set(CHECKS)
+
+
+class CountsWhatTheOldOneServes(Works):
+    newest: ClassVar[list[object]] = []
+    served: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.newest[:] = [self]
+        self.served[:] = [0]
+
+    @hookimpl
+    def after_send(self) -> None:
+        self.served[0] += self.newest != [self]
+
+
+def test_messages_are_in_flight_while_a_plugin_is_made_anew() -> None:
+    conformance(CountsWhatTheOldOneServes)("is_made_anew_after_a_reload")
+    assert CountsWhatTheOldOneServes.served == [40]  # two attempts of each of twenty messages
 
 
 def test_a_failure_says_the_seed() -> None:

@@ -108,6 +108,7 @@ async def test_who_sleeps_wakes_up_in_time() -> None:
 
 async def test_the_clock_can_be_moved_from_another_thread() -> None:
     clock = VirtualClock()
+    asyncio.get_running_loop().set_debug(True)  # it then tells who calls it from another thread
     sleeping = asyncio.ensure_future(clock.sleep(1))
     await asyncio.sleep(0)
     threading.Thread(target=clock.advance, args=(1,)).start()
@@ -248,6 +249,21 @@ def test_what_never_ends_is_ended_and_named() -> None:
         AssertionError, match=r"has not come back within 0\.2 s; it is here:\n(?s:.*)in never"
     ):
         watched(work, 0.2)
+    assert ended.wait(10)
+
+
+def test_what_goes_on_for_ever_is_ended_too() -> None:
+    ended = threading.Event()
+
+    def never() -> None:
+        try:
+            while True:
+                pass
+        finally:
+            ended.set()
+
+    with pytest.raises(AssertionError, match=r"has not come to an end within 2 s"):
+        watched(lambda: asyncio.to_thread(never), 0.1)
     assert ended.wait(10)
 
 

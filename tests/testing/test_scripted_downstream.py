@@ -45,7 +45,15 @@ COMMANDS = {
 }
 NAMES = {"OK", "STAGES", "ScriptedDownstream", "Taken", "Plan", "Script", "Step"} | {
     *("Answer", "Close", "Drip", "Hang", "Normal", "Refuse", "Reset", "Say"),
-    *("LoadedPlugin", "VirtualClock", "assert_share", "conformance", "make_plugin"),
+    *(
+        "LoadedPlugin",
+        "RouterLog",
+        "RunningRouter",
+        "VirtualClock",
+        "assert_share",
+        "conformance",
+        "make_plugin",
+    ),
     *("make_attempt", "make_downstream", "make_message", "make_reply"),
     *("deferred", "delivered", "in_doubt", "rejected", "unreachable"),
 }

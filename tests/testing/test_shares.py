@@ -53,6 +53,12 @@ def test_one_that_draws_wrong_fails_and_it_is_said_how() -> None:
     assert b.startswith("> b: expected 0.25 of them, 2500; allowed 2216 to 2791; got 30")
 
 
+def test_one_that_is_wrong_is_enough() -> None:
+    weights = {name: {"weight": weight} for name, weight in (("a", 3), ("b", 2), ("c", 5))}
+    with pytest.raises(AssertionError, match=r"(?s)> a: .*> b: .*  c: "):
+        assert_share("weighted", {"a": 0.2, "b": 0.3, "c": 0.5}, downstream_options=weights, within=1)
+
+
 def test_a_smaller_error_takes_more_messages() -> None:
     options = {"first": 0.73}
     assert_share(Draws, QUARTERS, options=options, messages=2000)

@@ -3,7 +3,6 @@ import base64
 import hashlib
 import re
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smtp_router import Defer, Message
+from smtp_router.testing import conformance, make_message
 from smtp_router_dkim import Dkim, _body
 from smtp_router_dkim._body import body_hash
 
@@ -47,6 +47,10 @@ RECORDS = {
 }
 BOTH = {"a.example": [{"selector": "r", "key": RSA}, {"selector": "e", "key": ED}]}
 ONE = {"a.example": {"selector": "e", "key": ED}}
+
+test_conformance = conformance(Dkim, {"keys": BOTH, "required": True})
+test_conformance_without_requirement = conformance(Dkim, {"keys": ONE})
+
 CONTENT = (
     b"From: =?utf-8?q?J=C3=BCrgen?= <a@A.example>\r\nTo: b@b.example\r\nSubject: odd\t\r\n  fold\r\n"
     b"Message-ID: <1@a.example>\r\nList-Unsubscribe: <https://a.example/>\r\n\r\n"
@@ -55,14 +59,7 @@ CONTENT = (
 
 
 def message(content: bytes = CONTENT) -> Message:
-    return Message(
-        id="1",
-        user="app",
-        mail_from="bounces@other.example",
-        rcpt_tos=("b@b.example",),
-        content=content,
-        received_at=datetime.fromtimestamp(0, UTC),
-    )
+    return make_message(mail_from="bounces@other.example", content=content)
 
 
 def holds(content: bytes, index: int = 0) -> bool:

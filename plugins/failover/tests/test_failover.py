@@ -1,13 +1,14 @@
-from smtp_router import Downstream
+import smtp_router_failover
+from smtp_router.testing import assert_share, conformance, make_downstream
 from smtp_router_failover import select_downstream
 
-MAIN, SPARE, LAST = (
-    Downstream(name=name, host="127.0.0.1", port=25) for name in ("main", "spare", "last")
-)
+MAIN, SPARE, LAST = (make_downstream(name) for name in ("main", "spare", "last"))
+
+test_conformance = conformance(smtp_router_failover)
 
 
 def test_the_first_downstream_of_the_configuration_has_every_message() -> None:
-    assert [select_downstream((MAIN, SPARE, LAST)) for _ in range(3)] == [MAIN] * 3
+    assert_share("failover", {MAIN: 1, SPARE: 0, LAST: 0}, messages=100)
 
 
 def test_a_message_that_failed_goes_down_the_list() -> None:

@@ -1,15 +1,14 @@
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtp_router import Downstream, Message
+from smtp_router import Message
+from smtp_router.testing import conformance, make_downstream, make_message
 from smtp_router_rewrite import Rewrite
 
-ONE = Downstream(name="one", host="127.0.0.1", port=25)
-OTHER = Downstream(name="other", host="127.0.0.1", port=25)
+ONE, OTHER = make_downstream("one"), make_downstream("other")
 BODY = b"\r\nFrom: quoted\r\n.\r\n \xff\0 \n\r\r\n"
 CONTENT = (
     b"Received: from x\r\n\tby y; now\r\n"
@@ -17,16 +16,21 @@ CONTENT = (
     b"To: b@b.example\r\nX-Id: 1\r\nSubject: gr\xfc\xdf \r\nx-id: 2\r\n" + BODY
 )
 
+test_conformance = conformance(
+    Rewrite,
+    {
+        "downstreams": {"d1": {"from": "y@y.example"}},
+        "default": {
+            "mail_from": "x@x.example",
+            "from": "x@x.example",
+            "headers": {"remove": ["X-Odd"], "set": {"To": "y@y.example"}, "add": {"X-New": "1"}},
+        },
+    },
+)
+
 
 def message(content: bytes = CONTENT, mail_from: str = "author@a.example") -> Message:
-    return Message(
-        id="1",
-        user="app",
-        mail_from=mail_from,
-        rcpt_tos=("b@b.example",),
-        content=content,
-        received_at=datetime.fromtimestamp(0, UTC),
-    )
+    return make_message(mail_from=mail_from, content=content)
 
 
 def rewritten(rules: dict[str, Any], content: bytes = CONTENT) -> bytes:

@@ -4,12 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Downstream
+from smtp_router.testing import assert_share, conformance, make_downstream
 from smtp_router_round_robin import RoundRobin
+
+test_conformance = conformance(RoundRobin)
 
 
 def downstreams(names: str) -> tuple[Downstream, ...]:
     """One downstream for each letter."""
-    return tuple(Downstream(name=name, host="127.0.0.1", port=25) for name in names)
+    return tuple(make_downstream(name) for name in names)
 
 
 def choose(algorithm: RoundRobin, names: str) -> str:
@@ -31,9 +34,9 @@ def test_each_round_repeats_the_first() -> None:
     assert "".join(choose(algorithm, "abc") for _ in range(9)) == "abcabcabc"
 
 
-def test_a_single_downstream_has_every_turn() -> None:
-    algorithm = RoundRobin()
-    assert {choose(algorithm, "a") for _ in range(5)} == {"a"}
+def test_each_of_100_downstreams_has_its_turns() -> None:
+    shares = {str(number): 0.01 for number in range(100)}
+    assert_share(RoundRobin, shares, messages=1050, within=0.5)
 
 
 def test_what_is_chosen_is_one_of_those_offered() -> None:

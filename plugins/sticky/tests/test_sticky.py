@@ -1,13 +1,19 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp_router import Downstream, Message
+from smtp_router.testing import assert_share, conformance, make_downstream, make_message
 from smtp_router_sticky import Sticky
+
+WEIGHTS: Sequence[Mapping[str, object]] = ({"weight": 3}, {"weight": 0}, {})
+
+test_conformance = conformance(Sticky, downstream_options=WEIGHTS)
+test_conformance_by_sender = conformance(Sticky, {"by": "sender"}, downstream_options=WEIGHTS)
+test_conformance_by_header = conformance(Sticky, {"by": {"header": "X-Odd"}})
 
 DOMAINS = [f"{number}.example" for number in range(3000)]
 
@@ -19,24 +25,13 @@ def message(
     head: str = "",
     name: str = "1",
 ) -> Message:
-    return Message(
-        id=name,
-        user="a",
-        mail_from=mail_from,
-        rcpt_tos=tuple(to),
-        content=f"{head}\r\n\r\n".encode(),
-        received_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
+    content = f"{head}\r\n\r\n".encode()
+    return make_message(id=name, mail_from=mail_from, rcpt_tos=tuple(to), content=content)
 
 
 def downstreams(names: Sequence[str], weights: Mapping[str, float] | None = None) -> list[Downstream]:
     """With weight 1, unless it is said."""
-    return [
-        Downstream(
-            name=name, host="127.0.0.1", port=25, options={"weight": (weights or {}).get(name, 1)}
-        )
-        for name in names
-    ]
+    return [make_downstream(name, options={"weight": (weights or {}).get(name, 1)}) for name in names]
 
 
 def choose(sticky: Sticky, offered: Sequence[Downstream], message: Message) -> str:
@@ -158,26 +153,19 @@ def test_who_fails_passes_a_message_on_to_the_same_second() -> None:
 # Shares
 
 
-def test_keys_are_shared_by_weight() -> None:
-    counts = Counter(by_domain(downstreams("abcd", {"a": 3, "b": 2, "d": 0})).values())
-    assert set(counts) == {"a", "b", "c"}
-    assert counts["a"] == pytest.approx(1500, abs=100)
-    assert counts["b"] == pytest.approx(1000, abs=100)
+@pytest.mark.parametrize("by", ["recipient_domain", "sender", {"header": "X-Odd"}])
+def test_keys_are_shared_by_weight(by: object) -> None:
+    offered = downstreams("abcd", {"a": 3, "b": 2, "d": 0})
+    shares = dict(zip(offered, (3 / 6, 2 / 6, 1 / 6, 0), strict=True))
+    assert_share(Sticky, shares, options={"by": by})
 
 
 def test_each_of_100_downstreams_has_its_share() -> None:
-    counts = Counter(by_domain(MANY).values())
-    assert len(counts) == 100
-    assert max(counts.values()) < 60
-
-
-def test_a_single_downstream_has_everything() -> None:
-    assert set(by_domain(downstreams("a")).values()) == {"a"}
+    assert_share(Sticky, dict.fromkeys(MANY, 1 / 100), messages=3000)
 
 
 def test_standbys_share_when_nothing_else_is_offered() -> None:
-    counts = Counter(by_domain(downstreams("ab", {"a": 0, "b": 0})).values())
-    assert counts["a"] == pytest.approx(1500, abs=150)
+    assert_share(Sticky, dict.fromkeys(downstreams("ab", {"a": 0, "b": 0}), 1 / 2))
 
 
 @given(

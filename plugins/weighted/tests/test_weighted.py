@@ -7,24 +7,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Downstream, Message
+from smtp_router.testing import assert_share, conformance, make_downstream, make_message
 from smtp_router_weighted import Weighted
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Weights = Mapping[str, float]
+OPTIONS: Sequence[Mapping[str, object]] = (
+    {"weight": 3},
+    {"weight": 0},
+    {},
+    {"warmup": {"from": "2026-02-01", "days": 30, "curve": "exponential"}},
+)
+
+test_conformance = conformance(Weighted, downstream_options=OPTIONS)
+test_conformance_of_random = conformance(Weighted, {"mode": "random"}, downstream_options=OPTIONS)
 
 
 def message(at: datetime = DAY) -> Message:
-    return Message(
-        id="1", user="a", mail_from="a@a.example", rcpt_tos=("b@b.example",), content=b"", received_at=at
-    )
+    return make_message(received_at=at)
 
 
 def downstream(name: str, **options: object) -> Downstream:
-    return Downstream(name=name, host="127.0.0.1", port=25, options=options)
+    return make_downstream(name, options=options)
 
 
 def offer(weights: Weights) -> tuple[Downstream, ...]:
     return tuple(downstream(name, weight=weight) for name, weight in weights.items())
+
+
+def parts(weights: Weights) -> dict[Downstream, float]:
+    """What part of the messages each is to have."""
+    total = sum(weights.values())
+    return {one: weights[one.name] / total for one in offer(weights)}
 
 
 def choose(algorithm: Weighted, weights: Weights) -> str:
@@ -83,18 +97,12 @@ def test_fractions_are_as_exact_as_whole_numbers(weights: Weights) -> None:
 
 def test_each_of_100_downstreams_has_its_weight() -> None:
     weights = {str(number): number % 3 + 1 for number in range(100)}
-    algorithm = Weighted()
-    for _ in range(2):
-        counts = Counter(choose(algorithm, weights) for _ in range(sum(weights.values())))
-        assert counts == weights
+    assert_share(Weighted, parts(weights), messages=2 * sum(weights.values()), within=0)
 
 
 def test_random_has_the_shares_on_average() -> None:
-    algorithm = Weighted(mode="random", seed=1)
-    counts = Counter(chosen(algorithm, {"a": 6, "b": 3, "c": 1, "d": 0}, 10_000))
-    assert set(counts) == {"a", "b", "c"}
-    assert counts["a"] == pytest.approx(6000, abs=200)
-    assert counts["b"] == pytest.approx(3000, abs=200)
+    weights = {"a": 6, "b": 3, "c": 1, "d": 0}
+    assert_share(Weighted, parts(weights), options={"mode": "random"})
 
 
 def test_a_seed_repeats_what_is_drawn_and_no_seed_does_not() -> None:
