@@ -7,7 +7,7 @@ that holds the message's content.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from smtp_router.core.downstream import Downstream
@@ -46,8 +46,8 @@ class Round:
 
     def __init__(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
         """Nothing is said yet."""
-        self.offered = offered
-        self.left_out = left_out
+        self.offered: Sequence[Downstream] = offered
+        self.left_out: Sequence[LeftOut] = left_out
         self.words: list[Word] = []
         self.attempt: Attempt | None = None
 
@@ -72,19 +72,19 @@ class Trace:
 
     def __init__(self, message: Message) -> None:
         """Nothing has happened yet."""
-        self.id = message.id
-        self.user = message.user
-        self.at = message.received_at
-        self.mail_from = message.mail_from
-        self.rcpt_tos = message.rcpt_tos[:MAX_RECIPIENTS]
-        self.recipients = len(message.rcpt_tos)
-        self.size = message.size
+        self.id: str = message.id
+        self.user: str = message.user
+        self.at: datetime = message.received_at
+        self.mail_from: str = message.mail_from
+        self.rcpt_tos: tuple[str, ...] = message.rcpt_tos[:MAX_RECIPIENTS]
+        self.recipients: int = len(message.rcpt_tos)
+        self.size: int = message.size
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
         self.rounds: list[Round] = []
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
-        self.canary = ""
+        self.canary: str = ""
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 

@@ -5,9 +5,6 @@ that are offered are credited their shares of one message; the highest balance i
 one. While the same ones are offered, all balances are zero again after as many messages as the weights
 add up to, and nobody is ever a whole message ahead. Who is not offered is not credited either, and has
 nothing to catch up with when it is back.
-
-A weight is an option of the downstream, which an algorithm first sees when it is asked. So a wrong
-one fails that call: the message is deferred, and the log names the downstream.
 """
 
 import random
@@ -32,20 +29,17 @@ class Weighted:
 
     Args:
         mode: `smooth` (exact, in turns) or `random` (on average; keeps no state).
-        seed: makes `random` repeatable, for tests and simulations.
+        rng: draws in mode `random`; the router gives it, and a simulation a repeatable one.
 
     Raises:
-        ValueError: another mode, or a seed that is no whole number.
+        ValueError: another mode.
     """
 
-    def __init__(self, mode: str = "smooth", seed: int | None = None) -> None:
+    def __init__(self, mode: str = "smooth", *, rng: random.Random | None = None) -> None:
         if mode not in ("smooth", "random"):
             message = f"mode must be smooth or random, not {mode!r}"
             raise ValueError(message)
-        if seed is not None and type(seed) is not int:
-            message = f"seed must be a whole number, not {seed!r}"
-            raise ValueError(message)
-        self._random = random.Random(seed) if mode == "random" else None  # noqa: S311 - shares, no secret
+        self._random = (rng or random.Random()) if mode == "random" else None  # noqa: S311 - shares, no secret
         self._balances: dict[str, tuple[int, int]] = {}  # so many parts, and how many are a message
 
     @hookimpl
@@ -69,6 +63,16 @@ class Weighted:
         if self._random:
             return self._random.choices(downstreams, weights)[0]
         return self._next_in_turn(downstreams, weights)
+
+    @hookimpl
+    def check_downstreams(self, downstreams: Sequence[Downstream]) -> None:
+        """Read every option once, so that no message is the first to find a wrong one.
+
+        Raises:
+            ValueError: the options of a downstream are wrong; names it.
+        """
+        for downstream in downstreams:
+            _weight(downstream, date.min)
 
     def _next_in_turn(self, downstreams: Sequence[Downstream], weights: Sequence[int]) -> Downstream:
         total = sum(weights)
