@@ -108,7 +108,7 @@ def test_random_has_the_shares_on_average() -> None:
 
 def test_chance_is_what_is_given() -> None:
     weights = {"a": 1, "b": 1}
-    first, second = (chosen(Weighted(mode="random", rng=Random(7)), weights, 100) for _ in "12")
+    first, second = (chosen(Weighted(mode="random", rng=Random(7)), weights, 100) for _ in "12")  # noqa: S311
     assert first == second
     third, fourth = (chosen(Weighted(mode="random"), weights, 100) for _ in "34")
     assert third != fourth
@@ -129,7 +129,7 @@ def test_chance_is_what_is_given() -> None:
 def test_what_is_chosen_is_one_of_those_offered_and_no_standby_if_there_is_another(
     mode: str, offers: list[dict[str, float]]
 ) -> None:
-    algorithm = Weighted(mode=mode, rng=Random(1))
+    algorithm = Weighted(mode=mode, rng=Random(1))  # noqa: S311
     for weights in offers:
         offered = offer(weights)
         found = algorithm.select_downstream(message(), offered)
