@@ -1,7 +1,7 @@
 """Builds each distribution, installs the wheels in an empty environment, and uses them there.
 
-The wheel is built from the sdist, so both are checked. What is installed is what run.txt and dkim.txt
-pin and the wheels, nothing else; the commands run in an empty directory, so no source of the
+The wheel is built from the sdist, so both are checked. What is installed is what `PINNED`
+names and the wheels, nothing else; the commands run in an empty directory, so no source of the
 repository is in reach. The last line counts; the exit code is 1 if anything failed.
 """
 
@@ -37,8 +37,11 @@ users:
       - provider: sendgrid
 """
 
-HOOKS = {"dkim": "before_send", "rewrite": "before_send"}
+HOOKS = {"dkim": ["before_send"], "rewrite": ["before_send"], "webhook": ["after_send", "close"]}
 """What our plugins implement; the algorithms `select_downstream`."""
+
+PINNED = ("run.txt", "dkim.txt", "webhook.txt")
+"""What is installed of third parties; see `requirements/`."""
 
 PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
 """What `smtp_router` is made of, which the import contracts know too, and the kit for tests."""
@@ -179,7 +182,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
     core = distributions[0]
     greeting = f"{core.name} {core.version}\n"
 
-    with report.check("installs what run.txt and dkim.txt pin, and the wheels without anything more"):
+    with report.check("installs what is pinned, and the wheels without anything more"):
         install(environment, sorted((scratch / "dist").glob("*.whl")))
     with report.check("smtp-router --version"):
         expect_equal(run(command, "--version", cwd=home), greeting)
@@ -192,7 +195,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
                 "name": name,
                 "distribution": origin.name,
                 "version": origin.version,
-                "hooks": [HOOKS.get(name, "select_downstream")],
+                "hooks": HOOKS.get(name, ["select_downstream"]),
             }
             for origin in distributions
             for name in origin.plugins
@@ -216,10 +219,10 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
 
 
 def install(environment: Path, wheels: list[Path]) -> None:
-    """Make an environment that holds what run.txt and dkim.txt pin, and the wheels."""
+    """Make an environment that holds what is pinned, and the wheels."""
     venv.create(environment, with_pip=True, symlinks=True)
     pip = (environment / "bin" / "python", "-m", "pip", "-qq", "--disable-pip-version-check")
-    for pinned in ("run.txt", "dkim.txt"):
+    for pinned in PINNED:
         run(*pip, "install", "--no-deps", "--require-hashes", "-r", ROOT / "requirements" / pinned)
     run(*pip, "install", "--no-deps", "--no-index", *wheels)
     run(*pip, "check")
