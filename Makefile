@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PIP_INSTALL = $(PIP) install --require-hashes --no-deps
 PROJECTS = . plugins/failover plugins/rewrite plugins/round_robin plugins/sticky plugins/weighted
 # With third parties of its own, which the demo does without.
-DEV_PROJECTS = plugins/dkim plugins/webhook
+DEV_PROJECTS = plugins/dkim plugins/rules plugins/webhook
 PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/rewrite/pyproject.toml \
 	plugins/round_robin/pyproject.toml plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
 
@@ -82,6 +82,7 @@ lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LO
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
 	$(UV_COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
 	$(UV_COMPILE) requirements/dkim.in -o requirements/dkim.txt
+	$(UV_COMPILE) requirements/rules.in -o requirements/rules.txt
 	$(UV_COMPILE) requirements/webhook.in -o requirements/webhook.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
 

@@ -37,10 +37,15 @@ users:
       - provider: sendgrid
 """
 
-HOOKS = {"dkim": ["before_send"], "rewrite": ["before_send"], "webhook": ["after_send", "close"]}
+HOOKS = {
+    "dkim": ["before_send"],
+    "rewrite": ["before_send"],
+    "rules": ["select_downstream", "check_downstreams"],
+    "webhook": ["after_send", "close"],
+}
 """What our plugins implement; the algorithms `select_downstream`."""
 
-PINNED = ("run.txt", "dkim.txt", "webhook.txt")
+PINNED = ("run.txt", "dkim.txt", "rules.txt", "webhook.txt")
 """What is installed of third parties; see `requirements/`."""
 
 PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
