@@ -10,10 +10,8 @@ PIP_INSTALL = $(PIP) install --require-hashes --no-deps
 PROJECTS = . plugins/failover plugins/latency plugins/least_cost plugins/rewrite plugins/round_robin plugins/sticky \
 	plugins/weighted
 # With third parties of its own, which the demo does without.
-DEV_PROJECTS = plugins/dkim
-PYPROJECTS = pyproject.toml plugins/failover/pyproject.toml plugins/latency/pyproject.toml \
-	plugins/least_cost/pyproject.toml plugins/rewrite/pyproject.toml plugins/round_robin/pyproject.toml \
-	plugins/sticky/pyproject.toml plugins/weighted/pyproject.toml
+DEV_PROJECTS = plugins/dkim plugins/rules plugins/webhook
+PYPROJECTS = pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 # A stamp is the time of one step of the set-up; each step runs again when what it depends on changes.
 VENV_MADE = $(VENV)/.made
@@ -84,6 +82,8 @@ lock: $(DEV_READY) ## pin requirements/*.txt anew; newest versions: make lock LO
 	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
 	$(UV_COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
 	$(UV_COMPILE) requirements/dkim.in -o requirements/dkim.txt
+	$(UV_COMPILE) requirements/rules.in -o requirements/rules.txt
+	$(UV_COMPILE) requirements/webhook.in -o requirements/webhook.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(UV_COMPILE) requirements/testing.in -o requirements/testing.txt
 

@@ -1,8 +1,8 @@
 """Builds each distribution, installs the wheels in an empty environment, and uses them there.
 
-The wheel is built from the sdist, so both are checked. What is installed is what run.txt, dkim.txt
-and testing.txt pin and the wheels, nothing else; the commands run in an empty directory, so no source
-of the repository is in reach. The last line counts; the exit code is 1 if anything failed.
+The wheel is built from the sdist, so both are checked. What is installed is what `PINNED`
+names and the wheels, nothing else; the commands run in an empty directory, so no source of the
+repository is in reach. The last line counts; the exit code is 1 if anything failed.
 """
 
 import json
@@ -43,8 +43,14 @@ HOOKS = {
     "latency": ["select_downstream", "after_send"],
     "least_cost": ["select_downstream", "after_send", "check_downstreams", "close"],
     "rewrite": ["before_send"],
+    "rules": ["select_downstream", "check_downstreams"],
+    "webhook": ["after_send", "close"],
+    "weighted": ["select_downstream", "check_downstreams"],
 }
 """What our plugins implement; the other algorithms `select_downstream` alone."""
+
+PINNED = ("run.txt", "dkim.txt", "rules.txt", "webhook.txt", "testing.txt")
+"""What is installed of third parties; see `requirements/`."""
 
 PUBLIC = ("smtp_router.core.", "smtp_router.hooks.spec.", "smtp_router.testing.")
 """What `smtp_router` is made of, which the import contracts know too, and the kit for tests."""
@@ -203,7 +209,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
     core = distributions[0]
     greeting = f"{core.name} {core.version}\n"
 
-    with report.check("installs what is pinned for it, and the wheels without anything more"):
+    with report.check("installs what is pinned, and the wheels without anything more"):
         install(environment, sorted((scratch / "dist").glob("*.whl")))
     with report.check("smtp-router --version"):
         expect_equal(run(command, "--version", cwd=home), greeting)
@@ -248,10 +254,10 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
 
 
 def install(environment: Path, wheels: list[Path]) -> None:
-    """Make an environment that holds what run.txt, dkim.txt and testing.txt pin, and the wheels."""
+    """Make an environment that holds what is pinned, and the wheels."""
     venv.create(environment, with_pip=True, symlinks=True)
     pip = (environment / "bin" / "python", "-m", "pip", "-qq", "--disable-pip-version-check")
-    for pinned in ("run.txt", "dkim.txt", "testing.txt"):
+    for pinned in PINNED:
         run(*pip, "install", "--no-deps", "--require-hashes", "-r", ROOT / "requirements" / pinned)
     run(*pip, "install", "--no-deps", "--no-index", *wheels)
     run(*pip, "check")
