@@ -263,7 +263,7 @@ class User(Model):
             raise ValueError(message)
         return self
 
-    @property
+    @cached_property
     def outcomes_that_fail_over(self) -> frozenset[OutcomeKind]:
         """`failover_on` in the router's own words, with what `in_doubt` says."""
         kinds = frozenset(map(OutcomeKind, self.failover_on))

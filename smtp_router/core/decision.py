@@ -23,6 +23,7 @@ from smtp_router.core.reply import Reply
 
 UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="No downstream took the message")
 IN_DOUBT = Reply(code=451, enhanced="4.4.2", text="A downstream did not confirm the message")
+DELIVERED = Reply(code=250, enhanced="2.0.0", text="Delivered")
 ACCEPTED = Reply(code=250, enhanced="2.0.0", text="Accepted without a confirmation")
 TOO_LATE = Reply(code=451, enhanced="4.4.7", text="The message could not be delivered in time")
 USED_UP = Reply(code=451, enhanced="4.7.1", text="Sending limits are reached, try again later")
@@ -133,7 +134,7 @@ def answer(outcome: Outcome) -> Reply:
     """
     match outcome:
         case Delivered():
-            return Reply(code=250, enhanced="2.0.0", text="Delivered")
+            return DELIVERED
         case InDoubt():
             return IN_DOUBT
         case Rejected(reply=Reply() as reply):
