@@ -28,15 +28,19 @@ _LEAVE_S: Final = 1.0
 """How long a thread that was told to end has for that."""
 
 
-def watched(work: Callable[[], Coroutine[Any, Any, _T]], limit_s: float = LIMIT_S) -> _T:
+def watched(
+    work: Callable[[], Coroutine[Any, Any, _T]], limit_s: float = LIMIT_S, all_s: float = 0.0
+) -> _T:
     """Run a coroutine to its end; what it returns.
 
     Args:
         work: makes the coroutine.
         limit_s: how long anything in it may hold the event loop, in seconds.
+        all_s: how long all of it may take; by default, twenty times as long.
 
     Raises:
-        AssertionError: something has held the event loop for longer; says what, and where it is.
+        AssertionError: something has held the event loop for longer, or it has not come to an end; says
+            what, and where it is.
     """
     worker = _Worker(work)
     worker.thread.start()
@@ -49,8 +53,8 @@ def watched(work: Callable[[], Coroutine[Any, Any, _T]], limit_s: float = LIMIT_
         now = time.monotonic()
         if now - worker.turn > limit_s:
             raise AssertionError(worker.ended(f"come back within {limit_s:g} s"))
-        if now - start > ALL * limit_s:
-            raise AssertionError(worker.ended(f"come to an end within {ALL * limit_s:g} s"))
+        if now - start > (all_s or ALL * limit_s):
+            raise AssertionError(worker.ended(f"come to an end within {all_s or ALL * limit_s:g} s"))
     worker.thread.join()
     result: _T = worker.result.result()
     return result
