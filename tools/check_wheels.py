@@ -44,6 +44,7 @@ HOOKS = {
     "least_cost": ["select_downstream", "after_send", "check_downstreams", "close"],
     "rewrite": ["before_send"],
     "rules": ["select_downstream", "check_downstreams"],
+    "sticky": ["select_downstream", "check_downstreams"],
     "webhook": ["after_send", "close"],
     "weighted": ["select_downstream", "check_downstreams"],
 }

@@ -57,13 +57,20 @@ class Sticky:
 
         Returns:
             One of `downstreams`.
-
-        Raises:
-            ValueError: a downstream's weight is wrong; names it.
         """
         # Without a key there is nothing to stick to: each such message draws for itself.
         key = self._key(message) or f"\0{message.id}"
         return max(downstreams, key=lambda downstream: _draw(downstream, key))
+
+    @hookimpl
+    def check_downstreams(self, downstreams: Sequence[Downstream]) -> None:
+        """Read every weight once, so that no message is the first to find a wrong one.
+
+        Raises:
+            ValueError: a downstream's weight is wrong; names it.
+        """
+        for downstream in downstreams:
+            _weight(downstream)
 
     def _key(self, message: Message) -> str:
         match self._by:

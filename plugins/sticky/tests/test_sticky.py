@@ -191,7 +191,7 @@ def test_a_wrong_weight_is_refused_with_the_downstreams_name(weight: float) -> N
     with pytest.raises(
         ValueError, match=r"^downstream b: options\.weight must be a number from 0 to 1000000"
     ):
-        choose(Sticky(), downstreams("ab", {"b": weight}), message())
+        Sticky().check_downstreams(downstreams("ab", {"b": weight}))
 
 
 @pytest.mark.parametrize(
