@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from smtp_router import ConfigError
 from tests.rawclient import RawReply
 from tests.running import Router, Serve, config, downstream, one_user, user
 from tests.witness import HANG, Witness
@@ -90,22 +91,16 @@ def test_weighted_gives_each_its_share_and_a_standby_what_is_left(tmp_path: Path
             assert [len(one.deliveries) for one in (a, b, c)] == [16, 4, 1]
 
 
-def test_a_wrong_weight_defers_the_mail_and_the_log_names_the_downstream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sticky", "weighted"])
+def test_a_wrong_weight_is_found_before_any_mail_comes(tmp_path: Path, name: str) -> None:
     with Witness() as a, Witness(name="b") as b:
-        users = [
-            user(a, downstream(b, options={"weight": -1}), email=f"{name}@app.example", algorithm=name)
-            for name in ("sticky", "weighted")
-        ]
-        with Router(config(*users), tmp_path) as router:
-            for name in ("sticky", "weighted"):
-                with router.client(f"{name}@app.example") as client:
-                    reply = client.transaction(A, [B], HELLO)
-                assert (reply.code, reply.enhanced) == (451, "4.3.0")
-                assert b"weight" not in b"".join(reply.lines)
-                entry = router.log.wait("plugin failed", plugin=name)
-                wrong = "downstream b: options.weight must be a number from 0 to 1000000, not -1"
-                assert wrong in entry["exception"]
-        assert not a.deliveries + b.deliveries
+        wrong = config(user(a, downstream(b, options={"weight": -1}), algorithm=name))
+        with pytest.raises(ConfigError) as caught, Router(wrong, tmp_path):
+            pass
+    (problem,) = caught.value.problems
+    assert problem.key == "users[0].algorithm"
+    says = "downstream b: options.weight must be a number from 0 to 1000000, not -1"
+    assert problem.message == f"{name}: {says}"
 
 
 def test_sticky_sends_a_domain_to_one_downstream_and_comes_back_to_it(tmp_path: Path) -> None:
