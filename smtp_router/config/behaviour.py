@@ -176,9 +176,7 @@ class Behaviour(Model):
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
         in_order = sorted(self.outages, key=lambda outage: outage.begin)
-        if any(
-            earlier.end > later.begin for earlier, later in pairwise(in_order)
-        ):
+        if any(earlier.end > later.begin for earlier, later in pairwise(in_order)):
             message = "outages: two of them overlap"
             raise ValueError(message)
         return self

@@ -66,11 +66,11 @@ class Scenario(Model):
 
     start: AwareDatetime | None = Field(
         default=None,
-        description="What the calendar says at the beginning. Default: Monday, 2026-01-05T08:00:00Z, or when "
-        "the first recorded message came.",
+        description="What the calendar says at the beginning. Default: 2026-01-05T08:00:00Z, a Monday; "
+        "or when the first recorded message came.",
     )
     rate: RatePerTime = Field(
-        default=Rate(count=100, seconds=1), description="How many messages come, on average."
+        default=Rate(count=30, seconds=1), description="How many messages come, on average."
     )
     arrivals: Literal["poisson", "constant"] = Field(
         default="poisson", description="poisson: as if by chance; constant: one like the other."
