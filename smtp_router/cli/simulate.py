@@ -3,24 +3,27 @@
 import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from smtp_router.cli.common import config_option, fail, load_or_exit
+from smtp_router.cli.logs import json_line
 from smtp_router.config.scenario import Scenario, load
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate, rate
 from smtp_router.core.errors import ConfigError
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import build
+from smtp_router.routing.journal import NAME
 from smtp_router.simulation import extra
 from smtp_router.simulation.clock import START
 from smtp_router.simulation.recorded import Recorded
 from smtp_router.simulation.report import Plain, report
-from smtp_router.simulation.run import Progress, Run, World, run
+from smtp_router.simulation.run import Log, Progress, Run, World, run
 from smtp_router.simulation.sides import Side, sides, user_of
 from smtp_router.simulation.text import text
 from smtp_router.simulation.traffic import MadeUp, Traffic
@@ -55,6 +58,11 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> Rate
     "--compare", multiple=True, metavar="ALGORITHM", help="Another algorithm; may be given repeatedly."
 )
 @click.option("--seed", type=int, default=SEED, show_default=True, help="What all chance follows from.")
+@click.option(
+    "--log",
+    type=_FILE,
+    help="Write the log to this file, as serve would in JSON; of the first algorithm.",
+)
 @click.option("--json", "as_json", type=_FILE, help="Write all figures to this file; - is stdout.")
 @click.option("--html", "as_html", type=_FILE, help="Write a page with plots to this file.")
 @click.option("--png", "as_png", type=_FILE, help="Write the plots to this file.")
@@ -68,6 +76,7 @@ def simulate(
     traffic: Path | None,
     compare: Sequence[str],
     seed: int,
+    log: Path | None,
     as_json: Path | None,
     as_html: Path | None,
     as_png: Path | None,
@@ -102,7 +111,7 @@ def simulate(
             user=who.email,
             seed=seed,
         )
-        found = report(world, _runs(algorithms, world))
+        found = report(world, _runs(algorithms, world, log))
     except ConfigError as error:
         fail(error)
     _write(found, as_json, as_html, as_png)
@@ -145,15 +154,34 @@ def _traffic(
     )
 
 
-def _runs(algorithms: Sequence[Side], world: World) -> list[Run]:
+def _runs(algorithms: Sequence[Side], world: World, log: Path | None) -> list[Run]:
     """One after the other, with a bar that shows how far they are, where somebody looks."""
     gc.freeze()  # each pass over what is there anyway would take time
     gc.set_threshold(100_000)
     length = world.traffic.count * len(algorithms)
     bar = click.progressbar(length=length, label="simulating", file=sys.stderr)
-    with bar if sys.stderr.isatty() else nullcontext() as shown:
+    with _lines_to(log) as first, bar if sys.stderr.isatty() else nullcontext() as shown:
         progress: Progress = shown.update if shown else lambda _: None
-        return [run(side.name, side.loaded, world, progress) for side in algorithms]
+        logs = [first] + [None] * len(algorithms)
+        return [
+            run(side.name, side.loaded, world, progress, one)
+            for side, one in zip(algorithms, logs, strict=False)
+        ]
+
+
+@contextmanager
+def _lines_to(file: Path | None) -> Iterator[Log | None]:
+    """Writes lines to a file, for the time of a block."""
+    if file is None:
+        yield None
+        return
+    try:
+        with file.open("w", encoding="utf-8") as out:
+            yield lambda at, level, event, fields: print(
+                json_line(at, level, NAME, event, fields), file=out
+            )
+    except OSError as error:
+        _cannot_write(file, error)
 
 
 def _write(found: Plain, as_json: Path | None, as_html: Path | None, as_png: Path | None) -> None:
@@ -180,5 +208,9 @@ def _save(file: Path, write: Callable[[Path], object]) -> None:
     try:
         write(file)
     except OSError as error:
-        click.echo(f"cannot write {file}: {error.strerror}", err=True)
-        sys.exit(2)
+        _cannot_write(file, error)
+
+
+def _cannot_write(file: Path, error: OSError) -> NoReturn:
+    click.echo(f"cannot write {file}: {error.strerror}", err=True)
+    sys.exit(2)

@@ -4,6 +4,7 @@ Over time it is counted in at most `MOST` cells. When they are used up, each two
 as wide, so a run of any length takes the same memory, and nobody has to say beforehand how long it is.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,6 +96,10 @@ class Figures:
         """What clients heard: code and enhanced code."""
         self.events: Counter[str] = Counter()
         """All other lines."""
+
+    def writes(self, level: int) -> bool:
+        """What the log has by default."""
+        return level >= logging.INFO
 
     def write(self, level: int, event: str, fields: Mapping[str, Any]) -> None:
         """Take a line."""

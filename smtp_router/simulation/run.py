@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ from smtp_router.config.scenario import Scenario
 from smtp_router.core.message import Message
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch
+from smtp_router.routing.journal import Journal
 from smtp_router.routing.lease import BooksInMemory
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
@@ -31,6 +32,8 @@ NEWS = 1000
 
 Progress = Callable[[int], None]
 """Is told how many more messages have come."""
+Log = Callable[[float, int, str, Mapping[str, object]], None]
+"""Takes a line of the router's log: seconds since 1970, level, event, fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,13 @@ class Run:
     complaints: Complaints
 
 
-def run(name: str, loaded: Loaded, world: World, progress: Progress = lambda _: None) -> Run:
+def run(
+    name: str,
+    loaded: Loaded,
+    world: World,
+    progress: Progress = lambda _: None,
+    log: Log | None = None,
+) -> Run:
     """Run one algorithm.
 
     Args:
@@ -79,6 +88,7 @@ def run(name: str, loaded: Loaded, world: World, progress: Progress = lambda _: 
         loaded: the configuration; its user's algorithm is the one to run.
         world: all else.
         progress: is told how far it is.
+        log: takes the lines about attempts and messages; without one, they are only counted.
 
     Raises:
         ConfigError: a plugin cannot be used.
@@ -88,12 +98,12 @@ def run(name: str, loaded: Loaded, world: World, progress: Progress = lambda _: 
     random.seed(world.seed)  # what plugins draw from there is repeatable, too
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(_run(name, loaded, world, progress))
+            return runner.run(_run(name, loaded, world, progress, log))
     finally:
         random.setstate(state)
 
 
-async def _run(name: str, loaded: Loaded, world: World, progress: Progress) -> Run:
+async def _run(name: str, loaded: Loaded, world: World, progress: Progress, log: Log | None) -> Run:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     clock = LoopClock(loop, world.traffic.start)
@@ -111,9 +121,10 @@ async def _run(name: str, loaded: Loaded, world: World, progress: Progress) -> R
             for outage in behaviour.outages
         ]
         figures = Figures(clock.now)
+        journal = figures if log is None else _Copied(figures, clock, log)
         chance = random.Random(f"chance {world.seed}")  # noqa: S311 - it has to come again
         sender = ModelledSender(behaviours, clock, world.seed, OutageWatches(watches))
-        router = Router(epochs, sender, clock, chance=chance.random, journal=figures)
+        router = Router(epochs, sender, clock, chance=chance.random, journal=journal)
         tidying = loop.create_task(_tidy(quotas, clock)) if loaded.settings.quotas else None
         await _Feed(loop, router, world.traffic.arrivals(), progress).ended
         ended = clock.now()
@@ -171,10 +182,30 @@ class _Feed:
             self._wait()
 
     async def _route(self, message: Message) -> None:
-        await self._router.route(message)
+        try:
+            await self._router.route(message)
+        except Exception as error:  # noqa: BLE001 - the router's own, which lets none out
+            self.ended.set_exception(error)
+            return
         self._on_their_way -= 1
         if not self._on_their_way and self._coming is None:
             self._wait()
+
+
+class _Copied:
+    """A journal whose lines go to a log, too."""
+
+    def __init__(self, first: Journal, clock: LoopClock, log: Log) -> None:
+        self._first, self._clock, self._log = first, clock, log
+
+    def writes(self, level: int) -> bool:
+        """See `Journal`."""
+        return self._first.writes(level)
+
+    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        """See `Journal`."""
+        self._first.write(level, event, fields)
+        self._log(self._clock.wall().timestamp(), level, event, fields)
 
 
 async def _tidy(quotas: Quotas, clock: LoopClock) -> None:
