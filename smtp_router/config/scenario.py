@@ -6,6 +6,7 @@ not named is healthy.
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,6 +82,11 @@ class Scenario(Model):
     downstreams: Mapping[str, Behaviour] = Field(
         default_factory=dict, description="How each behaves, by its name in the configuration."
     )
+
+    @field_validator("start")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        return value and value.astimezone(UTC)
 
     def behaviour(self, name: str) -> Behaviour:
         """How a downstream behaves."""
