@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -31,7 +31,13 @@ from smtp_router.simulation.traffic import MadeUp, Traffic
 MESSAGES = 100_000
 SEED = 1
 
+_Command = TypeVar("_Command", bound=Callable[..., object])
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _file(option: str, name: str, words: str) -> Callable[[_Command], _Command]:
+    """An option for a file that is written."""
+    return click.option(option, name, type=_FILE, show_default="no file", help=words)
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> Rate | None:
@@ -44,28 +50,46 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> Rate
 
 @click.command()
 @config_option
-@click.option("--user", help="Whose mail it is. Not needed if there is only one.")
-@click.option("--scenario", type=_FILE, help="How downstreams behave, and what mail comes (YAML).")
+@click.option(
+    "--user", show_default="the only one", help="Whose mail it is. Not needed if there is only one."
+)
+@click.option(
+    "--scenario",
+    type=_FILE,
+    show_default="all is well",
+    help="A file that says how downstreams behave, and what mail comes (YAML).",
+)
 @click.option(
     "--messages",
     type=click.IntRange(min=1),
     show_default=f"{MESSAGES}, or all that are recorded",
     help="How many.",
 )
-@click.option("--rate", "wanted", callback=_rate, help="How fast they come, as in 50/s.")
-@click.option("--traffic", type=_FILE, help="A log in JSON, whose messages come again.")
 @click.option(
-    "--compare", multiple=True, metavar="ALGORITHM", help="Another algorithm; may be given repeatedly."
+    "--rate",
+    "wanted",
+    callback=_rate,
+    show_default="as the scenario says",
+    help="How fast they come, as in 50/s.",
+)
+@click.option(
+    "--traffic",
+    type=_FILE,
+    show_default="mail that is made up",
+    help="A log in JSON, whose messages come again.",
+)
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="ALGORITHM",
+    show_default="nobody",
+    help="Another algorithm; may be given repeatedly.",
 )
 @click.option("--seed", type=int, default=SEED, show_default=True, help="What all chance follows from.")
-@click.option(
-    "--log",
-    type=_FILE,
-    help="Write the log to this file, as serve would in JSON; of the first algorithm.",
-)
-@click.option("--json", "as_json", type=_FILE, help="Write all figures to this file; - is stdout.")
-@click.option("--html", "as_html", type=_FILE, help="Write a page with plots to this file.")
-@click.option("--png", "as_png", type=_FILE, help="Write the plots to this file.")
+@_file("--log", "log", "Write the log of the first algorithm's run to this file, in JSON.")
+@_file("--json", "as_json", "Write all figures to this file; - is stdout.")
+@_file("--html", "as_html", "Write a page with tables and plots to this file.")
+@_file("--png", "as_png", "Write the plots to this file.")
 def simulate(
     *,
     config: Path,

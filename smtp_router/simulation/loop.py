@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple
 
-log = logging.getLogger(__name__)
+unheard = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -182,7 +182,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log what nobody was there to hear."""
-        log.error(
+        unheard.error(
             "nobody was told of a failure: %s", context["message"], exc_info=context.get("exception")
         )
 

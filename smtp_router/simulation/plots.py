@@ -33,7 +33,7 @@ def png(report: Plain, file: Path) -> None:
         OSError: it cannot be written.
     """
     with _style():
-        _draw(report).savefig(file, format="png", dpi=150, metadata={"Software": None})
+        _draw(report).savefig(file, format="png", dpi=130, metadata={"Software": None})
 
 
 def _style() -> AbstractContextManager[None]:

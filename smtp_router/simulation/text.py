@@ -68,11 +68,7 @@ def _outages(runs: Sequence[Plain]) -> Iterator[Row]:
 def _events(runs: Sequence[Plain]) -> Iterator[str]:
     for run in runs:
         for event, count in run["events"].items():
-            yield (
-                f"{run['algorithm']}: {event}: {count:,} times"
-                if count > 1
-                else f"{run['algorithm']}: {event}"
-            )
+            yield f"{run['algorithm']}: {count:,} times {event}"
 
 
 def _after(seconds: float | None) -> str:
