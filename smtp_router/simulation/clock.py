@@ -31,7 +31,7 @@ class LoopClock:
 
     def pause(self, seconds: float) -> "Pause":
         """The same for a coroutine that does nothing but await it at once, in a third of the time."""
-        return Pause(self._loop, seconds)
+        return Pause(self._loop, self.now() + seconds)
 
 
 class Pause:
@@ -40,12 +40,12 @@ class Pause:
     It has what a task asks of a future (`_asyncio_future_blocking` is how it tells one), and no more.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_go_on", "_is_cancelled", "_loop", "_timer", "_when")
+    __slots__ = ("_asyncio_future_blocking", "_context", "_go_on", "_is_cancelled", "_loop", "_when")
 
-    def __init__(self, loop: VirtualLoop, seconds: float) -> None:
+    def __init__(self, loop: VirtualLoop, when: float) -> None:
         """Nobody waits yet."""
         self._loop = loop
-        self._when = loop.time() + seconds
+        self._when = when
         self._is_cancelled = False
 
     def __await__(self) -> Generator["Pause", None, None]:
@@ -59,12 +59,10 @@ class Pause:
         """Its event loop."""
         return self._loop
 
-    def add_done_callback(
-        self, go_on: Callable[["Pause"], object], *, context: Context | None = None
-    ) -> None:
+    def add_done_callback(self, go_on: Callable[["Pause"], object], *, context: Context) -> None:
         """Be told how to go on."""
-        self._go_on = go_on, context
-        self._timer = self._loop.call_at(self._when, go_on, self, context=context)
+        self._go_on, self._context = go_on, context
+        self._loop.due(self._when, self._end)
 
     def result(self) -> None:
         """Nothing comes of it."""
@@ -72,8 +70,11 @@ class Pause:
     def cancel(self, msg: object = None) -> bool:
         """Go on at once, in order to end."""
         del msg
-        self._is_cancelled = True
-        self._timer.cancel()
-        go_on, context = self._go_on
-        self._loop.call_soon(go_on, self, context=context)
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            self._loop.call_soon(self._go_on, self, context=self._context)
         return True
+
+    def _end(self) -> None:
+        if not self._is_cancelled:
+            self._context.run(self._go_on, self)

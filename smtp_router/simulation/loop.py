@@ -40,7 +40,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Nothing is to be done."""
         self._now = 0.0
         self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, Callable[[], object], asyncio.TimerHandle | None]] = []
         self._order = itertools.count()
         self._sweep_at = _FEW
         self._is_stopping = self._is_running = self._is_closed = False
@@ -71,11 +71,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         """Call it at an instant."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        when = max(when, self._now)
-        if len(self._timers) >= self._sweep_at:
-            self._sweep()
-        heapq.heappush(self._timers, (when, next(self._order), timer))
+        self._due(when, timer._run, timer)  # noqa: SLF001 - what an event loop does with its handles
         return timer
+
+    def due(self, when: float, run: Callable[[], object]) -> None:
+        """The same for who never takes it back, lets nothing out, and has a context of its own.
+
+        Most of a simulation is that, and a handle costs as much as what it is for.
+        """
+        self._due(when, run, None)
+
+    def _due(self, when: float, run: Callable[[], object], timer: asyncio.TimerHandle | None) -> None:
+        timers = self._timers
+        if len(timers) >= self._sweep_at:
+            self._sweep()
+            timers = self._timers
+        heapq.heappush(timers, (max(self._now, when), next(self._order), run, timer))
 
     def call_later(
         self,
@@ -92,7 +103,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _sweep(self) -> None:
         """Most timers are limits of time that were kept to: take out those that were cancelled."""
-        self._timers = [timer for timer in self._timers if not timer[2].cancelled()]
+        self._timers = [one for one in self._timers if one[3] is None or not one[3].cancelled()]
         heapq.heapify(self._timers)
         self._sweep_at = 2 * len(self._timers) + _FEW
 
@@ -108,8 +119,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         events._set_running_loop(self)  # noqa: SLF001 - documented for those who write event loops
         try:
             while not self._is_stopping:
-                self._run_instant()
-                self._jump()
+                if self._ready:
+                    self._run_instant()
+                else:
+                    self._jump()
         finally:
             self._is_running = False
             events._set_running_loop(None)  # noqa: SLF001 - as above
@@ -144,14 +157,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _jump(self) -> None:
         """Go to the next instant at which there is something to do, and do the first of it."""
-        timers = self._timers
-        while timers and not self._is_stopping:
-            when, _, timer = heapq.heappop(timers)
-            if not timer.cancelled():
+        pop, timers, ready = heapq.heappop, self._timers, self._ready
+        while timers:
+            when, _, run, timer = pop(timers)
+            if timer is None or not timer.cancelled():
                 self._now = when
-                timer._run()  # noqa: SLF001 - as above
-                return
-        if not self._is_stopping:
+                run()
+                if ready or self._is_stopping or timers is not self._timers:
+                    return
+        if not self._timers:
             raise RuntimeError("everybody waits, and nothing is going to happen")
 
     # What tasks need

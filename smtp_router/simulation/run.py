@@ -161,7 +161,7 @@ class _Feed:
     def _wait(self) -> None:
         """For the next one."""
         if self._coming is not None:
-            self._loop.call_at(self._coming.at, self._arrive)
+            self._loop.due(self._coming.at, self._arrive)
         elif not self._on_their_way:
             self._progress(self._come % NEWS)
             self.ended.set_result(None)
@@ -170,7 +170,7 @@ class _Feed:
         assert self._coming is not None
         self._come += 1
         self._on_their_way += 1
-        _ = self._loop.create_task(self._route(self._coming.message))
+        _ = asyncio.Task(self._route(self._coming.message), loop=self._loop)
         if self._come % NEWS == 0:
             self._progress(NEWS)
         try:

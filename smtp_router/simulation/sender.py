@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from smtp_router.config.behaviour import Behaviour
-from smtp_router.config.settings import Downstream, Settings
+from smtp_router.config.settings import Downstream, Settings, Timeouts
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Deferred, Outcome, Stage
 from smtp_router.core.reply import Reply
@@ -54,6 +54,8 @@ class ModelledSender:
         self._seed = seed
         self._watcher = watcher
         self._lines: dict[str, _Line] = {}
+        self._timeouts: Timeouts | None = None
+        self._shortest_s = 0.0
 
     async def send(
         self,
@@ -71,10 +73,14 @@ class ModelledSender:
         if line is None:
             behaviour = self._behaviours[name]
             line = self._lines[name] = _Line(downstream, behaviour, self._clock, self._seed)
+        if settings.timeouts is not self._timeouts:
+            self._timeouts = settings.timeouts
+            self._shortest_s = min(dict(self._timeouts).values())
         began = self._clock.now()
         self._watcher.begins(name, began)
+        limit = Limit(settings.timeouts, self._shortest_s, until, deadline)
         try:
-            outcome = await line.bring(message, Limit(settings.timeouts, until, deadline))
+            outcome = await line.bring(message, limit)
         except AttemptEnded as ended:
             outcome = ended.outcome
         if outcome.stage is Stage.FINAL:

@@ -13,7 +13,7 @@ from smtp_router.simulation.server import Course, Limit, Server
 from smtp_router.smtp.verdict import verdict
 from tests.support import make_message
 
-LIMIT = Limit(Timeouts(), until=1000.0, deadline=2000.0)
+LIMIT = Limit(Timeouts(), shortest_s=30.0, until=1000.0, deadline=2000.0)
 NO_LUCK = Luck(chance=0.5, transaction=0.0, opening=0.0)
 
 
