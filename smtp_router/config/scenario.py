@@ -16,7 +16,7 @@ from smtp_router.config import tree
 from smtp_router.config.behaviour import Behaviour
 from smtp_router.config.explain import explain, problem_at
 from smtp_router.config.model import Model
-from smtp_router.config.settings import PluginUse
+from smtp_router.config.plugin_use import PluginUse
 from smtp_router.config.spread import Size
 from smtp_router.config.types import Count, NonEmpty, Rate, RatePerTime
 from smtp_router.core.address import is_ehlo_name

@@ -14,6 +14,11 @@ from smtp_router.simulation.histogram import Histogram
 
 MOST = 240
 
+_BEHIND_THE_CODE = len("250 ")
+
+_plain = str.__str__
+"""Of a word that is a member of an enumeration: the hash of those is a call."""
+
 
 class Cell:
     """A span of time."""
@@ -112,17 +117,18 @@ class Figures:
             self.events[event] += 1
 
     def _attempt(self, fields: Mapping[str, Any]) -> None:
-        name, outcome = fields["downstream"], fields["outcome"]
+        name, outcome = fields["downstream"], _plain(fields["outcome"])
         self.cells.at(self._now()).attempts[name, outcome] += 1
         tally = self.tallies[name]
         tally.outcomes[outcome] += 1
         tally.seconds.add(fields["seconds"])
-        if outcome is OutcomeKind.DELIVERED:
+        if outcome == OutcomeKind.DELIVERED:
             tally.recipients += fields["recipients"]
 
     def _message(self, fields: Mapping[str, Any]) -> None:
         cell = self.cells.at(self._now())
-        cell.messages[fields["outcome"]] += 1
+        cell.messages[_plain(fields["outcome"])] += 1
         cell.seconds.add(fields["seconds"])
         self.attempts_per_message[fields["attempts"]] += 1
-        self.replies[" ".join((fields["reply"] or "none").split(" ", 2)[:2])] += 1
+        reply = f"{fields['reply'] or 'none'} "
+        self.replies[reply[: reply.find(" ", _BEHIND_THE_CODE)]] += 1

@@ -17,6 +17,7 @@ from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
 from smtp_router.routing.targets import Targets
+from smtp_router.routing.traces import Traces
 from smtp_router.simulation.clock import LoopClock
 from smtp_router.simulation.complaints import Complaints, listening
 from smtp_router.simulation.figures import Figures
@@ -124,7 +125,14 @@ async def _run(name: str, loaded: Loaded, world: World, progress: Progress, log:
         journal = figures if log is None else _Copied(figures, clock, log)
         chance = random.Random(f"chance {world.seed}")  # noqa: S311 - it has to come again
         sender = ModelledSender(behaviours, clock, world.seed, OutageWatches(watches))
-        router = Router(epochs, sender, clock, chance=chance.random, journal=journal)
+        router = Router(
+            epochs,
+            sender,
+            clock,
+            chance=chance.random,
+            journal=journal,
+            traces=Traces(kept=0),  # nobody asks
+        )
         tidying = loop.create_task(_tidy(quotas, clock)) if loaded.settings.quotas else None
         await _Feed(loop, router, world.traffic.arrivals(), progress).ended
         ended = clock.now()

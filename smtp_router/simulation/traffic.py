@@ -69,7 +69,11 @@ class Letters:
     def write(self, user: str, message_id: str, at: datetime, rng: random.Random) -> Message:
         """A message that is none like the other."""
         sender = self.senders[int(rng.random() * ADDRESSES)]
-        recipients = several(self.recipients, int(rng.random() * ADDRESSES), self._many)
+        first = int(rng.random() * ADDRESSES)
+        if self._many == 1:
+            recipients: tuple[str, ...] = (self.recipients[first],)
+        else:
+            recipients = several(self.recipients, first, self._many)
         rest = self._bodies[int(rng.random() * SIZES)]
         return letter(
             message_id, user, at, sender=sender, recipients=recipients, rest=rest, fields=self._fields
@@ -162,8 +166,6 @@ def body(octets: int) -> Stuffed:
 
 def several(table: Sequence[str], first: int, many: int) -> tuple[str, ...]:
     """So many of a table, no two the same."""
-    if many == 1:
-        return (table[first],)
     return tuple(table[(first + step) % len(table)] for step in range(many))
 
 
