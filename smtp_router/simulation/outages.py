@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from smtp_router.config.behaviour import Outage
 from smtp_router.core.outcome import Delivered, Outcome
@@ -13,17 +14,21 @@ TURNS = 20
 class OutageWatch:
     """Watches one outage of one downstream."""
 
-    def __init__(self, downstream: str, outage: Outage) -> None:
+    def __init__(
+        self, downstream: str, outage: Outage, *, since: float = 0.0, to: float = math.inf
+    ) -> None:
         """It has not begun yet.
 
         Args:
             downstream: whose.
             outage: which; as long before and after it attempts are counted, to compare.
+            since: when the one before it ended, where counting begins at the earliest.
+            to: when the next one begins, where it ends at the latest.
         """
         self.downstream = downstream
         self.outage = outage
         length = outage.end - outage.begin
-        self._since, self._to = max(outage.begin - length, 0.0), outage.end + length
+        self._since, self._to = max(outage.begin - length, since), min(outage.end + length, to)
         self.before: Counter[str] = Counter()
         self.during: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
@@ -72,9 +77,9 @@ class OutageWatch:
 class OutageWatches:
     """All outages of a scenario; see `smtp_router.simulation.sender.Watcher`."""
 
-    def __init__(self, watches: list[OutageWatch]) -> None:
+    def __init__(self, all_of_them: Sequence[OutageWatch]) -> None:
         """None has begun yet."""
-        self.all = watches
+        self.all = all_of_them
 
     def begins(self, downstream: str, now: float) -> None:
         """A downstream was chosen."""
@@ -85,6 +90,17 @@ class OutageWatches:
         """An attempt has ended."""
         for watch in self.all:
             watch.ended(downstream, outcome, began, now)
+
+
+def watches(downstream: str, outages: Iterable[Outage]) -> list[OutageWatch]:
+    """One for each outage of a downstream."""
+    in_order = sorted(outages, key=lambda outage: outage.begin)
+    ends = [0.0, *(outage.end for outage in in_order)]
+    begins = [*(outage.begin for outage in in_order[1:]), math.inf]
+    return [
+        OutageWatch(downstream, outage, since=since, to=to)
+        for outage, since, to in zip(in_order, ends, begins, strict=False)
+    ]
 
 
 def share(chosen: Counter[str], downstream: str) -> float:

@@ -22,7 +22,7 @@ from smtp_router.simulation.clock import LoopClock
 from smtp_router.simulation.complaints import Complaints, listening
 from smtp_router.simulation.figures import Figures
 from smtp_router.simulation.loop import VirtualLoop
-from smtp_router.simulation.outages import OutageWatch, OutageWatches
+from smtp_router.simulation.outages import OutageWatch, OutageWatches, watches
 from smtp_router.simulation.sender import ModelledSender
 from smtp_router.simulation.traffic import Arrival, Traffic
 
@@ -116,15 +116,11 @@ async def _run(name: str, loaded: Loaded, world: World, progress: Progress, log:
         epochs.current = _fixed(epochs.current)
         names = tuple(epochs.current.routes[world.user].targets)
         behaviours = {name: world.scenario.behaviour(name) for name in names}
-        watches = [
-            OutageWatch(name, outage)
-            for name, behaviour in behaviours.items()
-            for outage in behaviour.outages
-        ]
+        watched = [watch for name in names for watch in watches(name, behaviours[name].outages)]
         figures = Figures(clock.now)
         journal = figures if log is None else _Copied(figures, clock, log)
         chance = random.Random(f"chance {world.seed}")  # noqa: S311 - it has to come again
-        sender = ModelledSender(behaviours, clock, world.seed, OutageWatches(watches))
+        sender = ModelledSender(behaviours, clock, world.seed, OutageWatches(watched))
         router = Router(
             epochs,
             sender,
@@ -145,7 +141,7 @@ async def _run(name: str, loaded: Loaded, world: World, progress: Progress, log:
         downstreams=names,
         ended=ended,
         figures=figures,
-        watches=tuple(watches),
+        watches=tuple(watched),
         complaints=complaints,
     )
 

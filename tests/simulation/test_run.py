@@ -77,6 +77,19 @@ def test_an_outage_is_left_and_come_back_from() -> None:
     assert outage["rests"]
 
 
+def test_what_another_outage_does_is_not_counted_as_what_comes_after_one() -> None:
+    outages = [{"from": "30s", "to": "50s"}, {"from": "10s", "to": "20s"}]
+    settings = {"health": {"rest_s": 0.1, "max_rest_s": 0.1}}
+    scenario = {"downstreams": {"a": {"outages": outages}}}
+    (found,) = simulate(scenario, settings=settings)["runs"]
+    first, second = found["outages"]
+    assert (first["from_s"], second["from_s"]) == (10, 30)
+    for outage in (first, second):
+        assert outage["shares"]["before"]["a"] > 0.9
+        assert outage["shares"]["during"]["a"] < 0.3
+        assert outage["shares"]["after"]["a"] > 0.9
+
+
 def test_an_algorithm_that_pays_no_attention_never_leaves() -> None:
     blind = {"failures": 10**9, "failure_rate": 1, "min_attempts": 10**9}
     scenario = {"downstreams": {"a": {"outages": [{"from": "20s", "to": "40s"}]}}}
