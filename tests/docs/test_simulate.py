@@ -77,7 +77,7 @@ def test_a_scenario_of_the_documentation_is_one(block: Block, tmp_path: Path) ->
 
 
 def test_the_bundled_scenario_fits_the_configuration_of_the_readme() -> None:
-    scenario = load(ROOT / "examples" / "outage.yaml", NAMES)
+    scenario = load(ROOT / "examples" / "scenarios" / "outage.yaml", NAMES)
     assert scenario.behaviour("main").outages
 
 
