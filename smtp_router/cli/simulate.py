@@ -108,7 +108,7 @@ def simulate(
     """Try an algorithm on a hundred thousand messages, an outage among them, within seconds.
 
     The real router and the real plugins run in virtual time. What they send comes to modelled
-    downstreams; nothing is delivered, and nothing leaves this machine.
+    downstreams: nothing is delivered. A plugin that writes files does so here as well.
 
     \b
     A scenario:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from pathlib import Path
 
 import matplotlib as mpl
@@ -111,8 +112,8 @@ def _latency(axes: Axes, run: Plain) -> None:
 
 def _shade(axes: Axes, run: Plain) -> None:
     """Outages, behind the rest."""
-    for outage in run["outages"]:
-        begin, end = outage["from_s"] / _MINUTE, outage["to_s"] / _MINUTE
+    for outage in filter(itemgetter("is_reached"), run["outages"]):
+        begin, end = outage["from_s"] / _MINUTE, min(outage["to_s"], run["seconds"]) / _MINUTE
         axes.axvspan(begin, end, color=BAD, alpha=0.12, linewidth=0, zorder=0)
 
 

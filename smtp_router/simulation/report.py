@@ -95,6 +95,7 @@ def _outage(watch: OutageWatch, run: Run) -> Plain:
         "how": str(outage.how),
         "from_s": outage.begin,
         "to_s": outage.end,
+        "is_reached": outage.begin < run.ended,
         "attempts_failed": watch.failed,
         "left_after_s": _after(watch.left_at, outage.begin),
         "back_after_s": _after(watch.back_at, outage.end),

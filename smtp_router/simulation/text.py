@@ -1,6 +1,7 @@
 """A report as tables for a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from smtp_router.simulation.report import KINDS, Plain
 
@@ -12,8 +13,9 @@ def text(report: Plain) -> str:
     runs = report["runs"]
     head = f"{report['messages']:,} messages of {report['user']}, seed {report['seed']}"
     parts = [head, _table(_overall(runs)), _table(_downstreams(runs))]
-    parts += [_table(_outages(runs))] if any(run["outages"] for run in runs) else []
-    parts += ["\n".join(lines)] if (lines := list(_events(runs))) else []
+    outages = list(_outages(runs))
+    parts += [_table(outages)] if len(outages) > 1 else []
+    parts += ["\n".join(notes)] if (notes := list(_notes(runs))) else []
     return "\n\n".join(parts)
 
 
@@ -50,7 +52,7 @@ def _outages(runs: Sequence[Plain]) -> Iterator[Row]:
     which = ["algorithm"] if len(runs) > 1 else []
     yield *which, "outage", "from", "to", "how", "failed", "left", "back", "before", "during", "after"
     for run in runs:
-        for one in run["outages"]:
+        for one in filter(itemgetter("is_reached"), run["outages"]):
             name = one["downstream"]
             yield (
                 *([run["algorithm"]] if which else []),
@@ -65,8 +67,13 @@ def _outages(runs: Sequence[Plain]) -> Iterator[Row]:
             )
 
 
-def _events(runs: Sequence[Plain]) -> Iterator[str]:
+def _notes(runs: Sequence[Plain]) -> Iterator[str]:
+    """What else there is to say."""
     for run in runs:
+        for one in run["outages"]:
+            if not one["is_reached"]:
+                name, began = one["downstream"], span(one["from_s"])
+                yield f"{run['algorithm']}: the last mail came before {name} was out, at {began}"
         for event, count in run["events"].items():
             yield f"{run['algorithm']}: {count:,} times {event}"
 

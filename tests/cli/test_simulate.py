@@ -52,6 +52,14 @@ def test_algorithms_stand_side_by_side_with_what_they_did_about_the_outage() -> 
     assert re.search(r"^cost +[\d.]+ +[\d.]+$", result.output, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("folder")
+def test_an_outage_that_no_mail_came_to_is_no_figure() -> None:
+    result = simulate("--scenario", "outage.yaml", "--html", "a.html", messages=100)
+    assert "failover: the last mail came before a was out, at 10 s" in result.output
+    assert "never" not in result.output
+    assert "never" not in Path("a.html").read_text()
+
+
 def test_all_forms_of_a_report_are_written(folder: Path) -> None:
     written = ("--json", "a.json", "--html", "a.html", "--png", "a.png", "--log", "a.jsonl")
     result = simulate("--scenario", "outage.yaml", "--compare", "weighted", *written)
