@@ -1,11 +1,11 @@
-"""What the router and its plugins would have logged beside attempts and messages."""
+"""What the router, its plugins and what they use would have logged beside attempts and messages."""
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ROOT = "smtp_router"
+OURS = "smtp_router"
 MOST_RESTS = 1000
 """So many are kept with their instant."""
 
@@ -49,13 +49,12 @@ def _told(event: str, record: logging.LogRecord) -> str:
 @contextmanager
 def listening(complaints: Complaints) -> Iterator[None]:
     """Have all that is logged meanwhile go there, and nowhere else."""
-    logger = logging.getLogger(ROOT)
-    before = logger.level, logger.propagate
-    logger.addHandler(complaints)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    root, ours = logging.getLogger(), logging.getLogger(OURS)
+    before = root.handlers, ours.level
+    root.handlers = [complaints]  # plugins have loggers of their own
+    ours.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.level, logger.propagate = before
-        logger.removeHandler(complaints)
+        root.handlers = before[0]
+        ours.setLevel(before[1])

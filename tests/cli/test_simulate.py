@@ -153,13 +153,16 @@ def test_the_extra_is_imported_only_by_who_wants_a_picture() -> None:
 
 def test_a_failing_plugin_is_told_of_once_and_logging_is_as_before(folder: Path) -> None:
     (folder / "bad.py").write_text(
-        "from smtp_router import hookimpl\n\n@hookimpl\ndef select_downstream(downstreams):\n"
+        "import logging\nfrom smtp_router import hookimpl\n\n@hookimpl\n"
+        "def select_downstream(downstreams):\n"
+        "    logging.getLogger('mine').warning('oh no')\n"
         "    raise KeyError('provider3')\n"
     )
-    before = logging.getLogger("smtp_router").level, logging.getLogger("smtp_router").propagate
+    ours, root = logging.getLogger("smtp_router"), logging.getLogger()
+    before = ours.level, ours.propagate, root.handlers
     result = simulate("--compare", "./bad.py")
-    assert "1,000 times plugin failed" in result.output
+    assert "./bad.py: 1,000 times plugin failed" in result.output
     assert "KeyError: 'provider3'" in result.output
+    assert "./bad.py: 1,000 times oh no" in result.output
     assert not result.stderr
-    after = logging.getLogger("smtp_router").level, logging.getLogger("smtp_router").propagate
-    assert before == after
+    assert (ours.level, ours.propagate, root.handlers) == before
