@@ -242,6 +242,13 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
             run(command, "check", "-c", home / f"{scheme}.yaml", cwd=home)
     with report.check("smtp-router schema prints JSON"):
         json.loads(run(command, "schema", cwd=home))
+    with report.check("smtp-router simulate needs its extra for pages only, and says so"):
+        simulate = (command, "simulate", "-c", home / "config.yaml", "--messages", "100")
+        (simulated,) = json.loads(run(*simulate, "--json", "-", cwd=home))["runs"]
+        expect_equal(simulated["messages"]["delivered"], 100)
+        said = fails(*simulate, "--html", home / "a.html", code=2)
+        expect_all(set(said.split()), "'smtp-router[simulate]'")
+        expect_all({path.name for path in environment.rglob("page.html")}, "page.html")
     with report.check("a plugin is called through the public API"):
         expect_equal(run(python, "-c", API, cwd=home), "main\n")
     with report.check("an author's tests find the kit, with conformance and its fixtures"):
@@ -324,10 +331,10 @@ def run(*command: str | Path, cwd: Path = ROOT, stdin: str = "") -> str:
     return done.stdout
 
 
-def fails(*command: str | Path) -> str:
-    """Run a command that has to fail with exit code 1; what it wrote to standard error."""
+def fails(*command: str | Path, code: int = 1) -> str:
+    """Run a command that has to fail with this exit code; what it wrote to standard error."""
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=TIMEOUT_S)
-    expect_equal(done.returncode, 1)
+    expect_equal(done.returncode, code)
     return done.stderr
 
 

@@ -9,6 +9,7 @@ from smtp_router.cli.hash_password import hash_password
 from smtp_router.cli.plugins import plugins
 from smtp_router.cli.schema import schema
 from smtp_router.cli.serve import serve
+from smtp_router.cli.simulate import simulate
 from smtp_router.cli.status import status
 from smtp_router.cli.trace import trace
 
@@ -19,5 +20,5 @@ def main() -> None:
     """A programmable SMTP router: a plugin decides, for every message, which server gets it."""
 
 
-for command in (serve, check, plugins, explain, trace, status, demo, schema, hash_password):
+for command in (serve, check, plugins, explain, trace, status, simulate, demo, schema, hash_password):
     main.add_command(command)

@@ -1,17 +1,16 @@
 """From a file to `Settings`, or to every problem that keeps it from being one."""
 
-import difflib
 import os
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
+from smtp_router.config.explain import explain, problem_at
 from smtp_router.config.presets import Presets
 from smtp_router.config.references import KeyPath, References, key_path
 from smtp_router.config.settings import Settings, User
@@ -20,25 +19,6 @@ from smtp_router.disk import Watch
 
 ALIASES = {"selector_algo_path": "algorithm"}
 """Other spellings of a user's keys."""
-
-_MESSAGES = {
-    "string_type": "must be text: put it in quotes",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "tuple_type": "must be a list (lines that start with -)",
-    "frozen_set_type": "must be a list, as in [deferred]",
-    "mapping_type": "must be a mapping (key: value)",
-    "dict_type": "must be a mapping (key: value)",
-    "model_type": "must be a mapping (key: value)",
-    "model_attributes_type": "must be a mapping (key: value)",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-}
 
 
 class InvalidConfigError(ConfigError):
@@ -83,7 +63,7 @@ class Loaded:
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A problem at a key of this configuration."""
-        return _problem(self.file, self.root, path, message)
+        return problem_at(self.file, self.root, path, message)
 
 
 def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -131,12 +111,12 @@ def parse(
         for detail in error.errors(include_url=False, include_input=False):
             _, reached = root.at(tuple(detail["loc"]))
             if key_path(reached) not in broken and not _is_echo(root, detail):
-                problems.append(_explain(file, root, detail))
+                problems.append(explain(file, root, detail, Settings))
         settings = None
     else:
         assert settings is not None
-        problems += [_problem(file, root, *found) for found in _shared_networks(settings)]
-        problems += [_problem(file, root, *found) for found in _differing_quotas(settings)]
+        problems += [problem_at(file, root, *found) for found in _shared_networks(settings)]
+        problems += [problem_at(file, root, *found) for found in _differing_quotas(settings)]
     problems += _duplicates(file, root)
     if settings is not None and not problems:
         positions = range(len(settings.users))
@@ -170,7 +150,7 @@ def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
         for alias, key in ALIASES.items():
             if alias in user.value and key in user.value:
                 message = f"says the same as {key}: keep one of the two"
-                yield _problem(file, root, ("users", index, alias), message)
+                yield problem_at(file, root, ("users", index, alias), message)
                 del user.value[alias]
             elif alias in user.value:
                 user.value = {key if name == alias else name: node for name, node in user.value.items()}
@@ -191,7 +171,7 @@ def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
         path = file.parent / node.value
         node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
         if not path.is_file():
-            yield _problem(file, root, place, "is no file: give the path of a PEM file")
+            yield problem_at(file, root, place, "is no file: give the path of a PEM file")
 
 
 def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
@@ -214,7 +194,7 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
         email = _text(user, "email")
         if email in emails:
             message = f"is the same login as that of users[{emails[email]}]"
-            yield _problem(file, root, ("users", index, "email"), message)
+            yield problem_at(file, root, ("users", index, "email"), message)
         elif email:
             emails[email] = index
         names: dict[str, int] = {}
@@ -223,7 +203,7 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
             if name in names:
                 message = f"is the name of downstreams[{names[name]}], too: add another name"
                 path = ("users", index, "downstreams", position, key)
-                yield _problem(file, root, path, message)
+                yield problem_at(file, root, path, message)
             elif name:
                 names[name] = position
 
@@ -263,62 +243,10 @@ def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
                     yield path, message
 
 
-def _explain(file: Path, root: tree.Node, detail: ErrorDetails) -> Problem:
-    """A finding of pydantic's in words that say what to do."""
-    path = tuple(detail["loc"])
-    kind = detail["type"]
-    context = detail.get("ctx", {})
-    if kind == "missing":
-        message = "is missing: add it"
-    elif kind == "extra_forbidden":
-        message = f"is not a key here: {_hint(str(path[-1]), _known_keys(path[:-1]))}"
-    elif kind == "literal_error":
-        message = f"must be {context.get('expected', 'something else')}"
-    elif kind == "value_error":
-        message = str(context.get("error", "is not valid"))
-    elif kind in ("greater_than", "less_than_equal"):
-        bounds = "more than 0" if kind == "greater_than" else f"at most {context.get('le'):g}"
-        message = f"must be {bounds}"
-    else:
-        message = _MESSAGES.get(kind, detail["msg"])
-    return _problem(file, root, path, message)
-
-
 def _is_echo(root: tree.Node, detail: ErrorDetails) -> bool:
     """Whether a list counts as too short only because its items are broken, which is said anyway."""
     node, reached = root.at(tuple(detail["loc"]))
     return detail["type"] == "too_short" and reached == tuple(detail["loc"]) and bool(node.value)
-
-
-def _hint(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
-
-
-def _known_keys(path: KeyPath) -> list[str]:
-    """The keys of the model at a path."""
-    model: type[BaseModel] = Settings
-    for step in path:
-        if isinstance(step, str):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            model = _model_in(fields[step].annotation) if step in fields else model
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _model_in(annotation: object) -> type[BaseModel]:
-    """The model that an annotation such as `tuple[User, ...]` holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        found = _model_in(argument)
-        if found is not BaseModel:
-            return found
-    return BaseModel
-
-
-def _problem(file: Path, root: tree.Node, path: KeyPath, message: str) -> Problem:
-    node, _ = root.at(path)
-    return Problem(file=str(file), line=node.line, key=key_path(path), message=message)
 
 
 def _items(node: tree.Node, key: str) -> list[tuple[int, tree.Node]]:

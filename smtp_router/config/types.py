@@ -179,7 +179,14 @@ _RATE_UNITS = MappingProxyType({"s": 1, "min": 60, "h": 3600, "day": 86_400})
 _RATE = re.compile(r"([1-9]\d{0,8})/(s|min|h|day)", re.ASCII)
 
 
-def _rate(value: object) -> Rate:
+def rate(value: object) -> Rate:
+    """Read `COUNT/UNIT`.
+
+    Raises:
+        ValueError: it is none; the error says what the form is.
+    """
+    if isinstance(value, Rate):
+        return value
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         message = "must be a number per s, min, h or day, as in 100/min"
@@ -203,7 +210,7 @@ def _network(value: object) -> IPv4Network | IPv6Network:
 
 RatePerTime = Annotated[
     Rate,
-    PlainValidator(_rate),
+    PlainValidator(rate),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"}),
 ]

@@ -8,6 +8,7 @@ What stands behind a fence's language says what tests do with the block:
 | `python run` | run from top to bottom |
 | `python test` | run by pytest, as an author's test file |
 | `yaml config [NAME.yaml]` | checked as a whole configuration |
+| `yaml scenario` | checked as a whole scenario for `smtp-router simulate` |
 | `text postfix` | settings that a real Postfix relays with, in `tests/e2e/test_postfix.py` |
 
 Other Python blocks only have to compile, other YAML blocks to be YAML.
