@@ -161,3 +161,21 @@ def test_one_connection_too_many_hears_421() -> None:
     assert outcome is not None
     assert outcome.reply is not None
     assert outcome.reply.code == 421
+
+
+def test_a_connection_takes_longer_while_all_is_slow_and_as_long_as_it_may() -> None:
+    one = server(outages=[{**OUTAGE, "how": "slow", "slower": 20}])
+    assert one.open(15.0, NO_LUCK, LIMIT, 0).seconds == 20.0
+    course = one.open(15.0, NO_LUCK, LIMIT._replace(until=20.0), 0)
+    assert course == Course(5.0, Deferred(stage=Stage.CONNECT, reason="timed out"), stays=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "seconds", "reason"),
+    [("refused", 0.5, "connection refused"), ("timeout", 30.5, "timed out")],
+)
+def test_a_connection_that_is_being_opened_as_an_outage_begins_is_not(
+    how: str, seconds: float, reason: str
+) -> None:
+    course = server(outages=[{**OUTAGE, "how": how}]).open(9.5, NO_LUCK, LIMIT, 0)
+    assert course == Course(seconds, Deferred(stage=Stage.CONNECT, reason=reason), stays=False)
