@@ -5,14 +5,14 @@ import json
 
 import click
 
-from smtp_router.hooks.registry import Installed, Registry
+from smtp_router.hooks.installed import Installed, InstalledPlugins
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def plugins(*, as_json: bool) -> None:
-    """List the algorithms and plugins that are installed."""
-    found = Registry().installed()
+    """List the algorithms and plugins that are installed, with what they are and where there is more."""
+    found = list(InstalledPlugins().list())
     if as_json:
         click.echo(json.dumps([_entry(plugin) for plugin in found], indent=2))
         return
@@ -21,6 +21,8 @@ def plugins(*, as_json: bool) -> None:
     for plugin in found:
         what = ", ".join(plugin.hooks) if not plugin.error else f"broken: {plugin.error}"
         click.echo(f"{plugin.name:20} {plugin.distribution} {plugin.version}  {what}")
+        for more in filter(None, (plugin.summary, plugin.homepage)):
+            click.echo(f"{'':20} {more}")
 
 
 def _entry(plugin: Installed) -> dict[str, object]:

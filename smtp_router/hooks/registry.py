@@ -3,11 +3,7 @@
 Installed does not mean active: only what a configuration names is imported.
 """
 
-import difflib
-import importlib
-import importlib.metadata
 import itertools
-import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,39 +12,17 @@ from pathlib import Path
 from smtp_router.core.clock import Clock
 from smtp_router.core.errors import PluginError
 from smtp_router.hooks.files import PluginFile
+from smtp_router.hooks.installed import InstalledPlugins
 from smtp_router.hooks.nested import Nest
 from smtp_router.hooks.plugin import (
     Plugin,
     Target,
     Validator,
     families,
-    hook_names,
     make,
     target_of,
 )
-from smtp_router.hooks.spec import PROJECT
 from smtp_router.machine import MonotonicClock
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """One installed plugin, as `smtp-router plugins` lists it.
-
-    Args:
-        name: the entry point's name, for `algorithm:` or `plugins:`.
-        distribution: the distribution that brings it.
-        version: the distribution's version.
-        hooks: its hooks; empty when it cannot be loaded.
-        error: why it cannot be loaded; `""` when it can.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    hooks: tuple[str, ...]
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +64,7 @@ class Registry:
         self._given: dict[str, Definition] = {}
         self._files: dict[Path, PluginFile] = {}
         self._modules: dict[tuple[str, str], Plugin] = {}
-        self._entry_points: Mapping[str, importlib.metadata.EntryPoint] | None = None
-
-    def rescan(self) -> None:
-        """Forget which plugins are installed; they are looked up again when next asked for."""
-        importlib.invalidate_caches()
-        self._entry_points = None
+        self.installed = InstalledPlugins()
 
     def file(self, path: Path) -> PluginFile:
         """The plugin file at this absolute path, the same object each time."""
@@ -154,16 +123,12 @@ class Registry:
                 base=base,
                 trust_all=trust_all,
             )
-        entry_point = self._installed().get(name)
-        if entry_point is None:
-            raise PluginError(name, self._not_installed(name))
-        target = _load(entry_point)
-        distribution = _distribution(entry_point)
+        loaded = self.installed.load(name)
         return Definition(
             name=name,
-            source=distribution,
-            identity=f"installed:{distribution}:{entry_point.value}",
-            target=target,
+            source=loaded.distribution,
+            identity=f"installed:{loaded.distribution}:{loaded.value}",
+            target=loaded.target,
             base=base,
             trust_all=trust_all,
         )
@@ -236,62 +201,7 @@ class Registry:
             return False
         return found.identity == plugin.identity
 
-    def installed(self) -> tuple[Installed, ...]:
-        """All installed plugins, by name, each loaded to see its hooks."""
-        found = []
-        for name, entry_point in sorted(self._installed().items()):
-            hooks: tuple[str, ...] = ()
-            error = ""
-            try:
-                hooks = hook_names(_load(entry_point))
-            except PluginError as failure:
-                error = failure.message
-            distribution = entry_point.dist
-            found.append(
-                Installed(
-                    name=name,
-                    distribution=distribution.name if distribution else "",
-                    version=distribution.version if distribution else "",
-                    hooks=hooks,
-                    error=error,
-                )
-            )
-        return tuple(found)
-
-    def _installed(self) -> Mapping[str, importlib.metadata.EntryPoint]:
-        if self._entry_points is None:
-            found = importlib.metadata.entry_points(group=PROJECT)
-            self._entry_points = {entry_point.name: entry_point for entry_point in found}
-        return self._entry_points
-
-    def _not_installed(self, name: str) -> str:
-        have = ", ".join(sorted(self._installed())) or "none"
-        near = difflib.get_close_matches(name, self._installed(), 1)
-        if near:  # a misspelt name is nothing to install: somebody else may have put that there
-            return f"is not installed (installed: {have}); did you mean {near[0]}?"
-        package = f"smtp-router-{name.replace('_', '-')}"
-        return (
-            f"is not installed (installed: {have}); try: pip install {package}; "
-            f"or is it a file? Then write ./{name}.py"
-        )
-
 
 def is_path(name: str) -> bool:
     """Whether a plugin is named by path: an entry point's name has no slash and no `.py`."""
     return "/" in name or name.endswith(".py")
-
-
-def _load(entry_point: importlib.metadata.EntryPoint) -> Target:
-    try:
-        found = entry_point.load()
-    except BaseException as error:
-        what = f"{type(error).__name__}: {error}"
-        message = f"cannot be imported from {_distribution(entry_point)}: {what}"
-        raise PluginError(entry_point.name, message) from error
-    return target_of(entry_point.name, found)
-
-
-def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
-    """`smtp-router-failover 0.1.0`."""
-    distribution = entry_point.dist
-    return f"{distribution.name} {distribution.version}" if distribution else entry_point.value

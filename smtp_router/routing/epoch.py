@@ -144,7 +144,7 @@ def build(
     Raises:
         ConfigError: with every plugin that cannot be used, and why.
     """
-    registry.rescan()
+    registry.installed.rescan()
     problems: list[Problem] = []
     shared = previous.shared if previous else shared or Targets()
     routes = {}

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any
 
@@ -294,8 +294,39 @@ def test_plugins_as_json() -> None:
         "distribution": "smtp-router-round-robin",
         "version": version("smtp-router-round-robin"),
         "hooks": ["select_downstream"],
+        "summary": metadata("smtp-router-round-robin")["Summary"],
+        "homepage": "",
     }
     assert "failover" in listed
+
+
+def test_plugins_says_what_each_is_and_where_there_is_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = folder / "smtp_router_first-1.0.dist-info"
+    info.mkdir()
+    write(
+        "Metadata-Version: 2.1\nName: smtp-router-first\nVersion: 1.0\n"
+        "Summary: The first one.\nProject-URL: Homepage, https://first.example/\n",
+        str(info / "METADATA"),
+    )
+    write("[smtp_router]\nfirst = first_of_all\n", str(info / "entry_points.txt"))
+    write(ALGORITHM, "first_of_all.py")
+    monkeypatch.syspath_prepend(folder)
+    assert (
+        "first                smtp-router-first 1.0  select_downstream\n"
+        "                     The first one.\n"
+        "                     https://first.example/\n"
+    ) in run("plugins").stdout
+    listed = {entry["name"]: entry for entry in json.loads(run("plugins", "--json").stdout)}
+    assert listed["first"] == {
+        "name": "first",
+        "distribution": "smtp-router-first",
+        "version": "1.0",
+        "hooks": ["select_downstream"],
+        "summary": "The first one.",
+        "homepage": "https://first.example/",
+    }
 
 
 def schemas(node: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON

@@ -1,6 +1,8 @@
 """Where plugins come from, what is made of them, and what a reload keeps."""
 
 import importlib.metadata
+import logging
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any, Protocol
 import pytest
 
 from smtp_router import PluginError
+from smtp_router.hooks.installed import Installed, InstalledPlugins
 from smtp_router.hooks.plugin import Plugin
-from smtp_router.hooks.registry import Definition, Installed, Registry, is_path
+from smtp_router.hooks.registry import Definition, Registry, is_path
 
 FUNCTION = """\
 from smtp_router import hookimpl
@@ -37,7 +40,13 @@ class Install(Protocol):
     """Puts a distribution on `sys.path`, as pip would."""
 
     def __call__(
-        self, distribution: str, entry_points: Mapping[str, str], *, version: str = "1.0", **modules: str
+        self,
+        distribution: str,
+        entry_points: Mapping[str, str],
+        *,
+        version: str = "1.0",
+        more: str = "",
+        **modules: str,
     ) -> None: ...
 
 
@@ -49,12 +58,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     installed: list[str] = []
 
     def put(
-        distribution: str, entry_points: Mapping[str, str], *, version: str = "1.0", **modules: str
+        distribution: str,
+        entry_points: Mapping[str, str],
+        *,
+        version: str = "1.0",
+        more: str = "",
+        **modules: str,
     ) -> None:
-        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        stem = distribution.replace("-", "_")
+        for before in site.glob(f"{stem}-*.dist-info"):
+            shutil.rmtree(before)
+        info = site / f"{stem}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{more}"
         )
         lines = ["[smtp_router]", *(f"{name} = {value}" for name, value in entry_points.items())]
         (info / "entry_points.txt").write_text("\n".join(lines))
@@ -208,7 +225,7 @@ def test_what_is_installed_meanwhile_is_found_after_a_rescan(install: Install, t
     install("smtp-router-late", {"late": "smtp_router_late"}, smtp_router_late=FUNCTION)
     with pytest.raises(PluginError, match="is not installed"):
         registry.find("late", tmp_path)
-    registry.rescan()
+    registry.installed.rescan()
     assert registry.find("late", tmp_path).source == "smtp-router-late 1.0"
 
 
@@ -245,7 +262,7 @@ def test_all_that_is_installed_is_listed_also_what_is_broken(install: Install) -
         smtp_router_two=CLASS + "    @hookimpl\n    async def after_send(self): ...\n",
     )
     install("smtp-router-bad", {"bad": "smtp_router_bad"}, smtp_router_bad="1 / 0")
-    listed = Registry().installed()
+    listed = list(InstalledPlugins().list())
     assert [plugin.name for plugin in listed] == sorted(plugin.name for plugin in listed)
     hooks = ("select_downstream", "after_send")
     mine = [plugin for plugin in listed if plugin.name in {"zulu", "alpha", "bad"}]
@@ -260,6 +277,93 @@ def test_all_that_is_installed_is_listed_also_what_is_broken(install: Install) -
         ),
         Installed(name="zulu", distribution="smtp-router-two", version="2.0", hooks=hooks),
     ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "summary", "homepage"),
+    [
+        ("", "", ""),
+        ("Summary: Mail by size.\n", "Mail by size.", ""),
+        ("Summary: In two\n  lines.\n", "In two lines.", ""),
+        ("Project-URL: Homepage, https://a.example/\n", "", "https://a.example/"),
+        ("Project-URL: home page, https://a.example/?b,c\n", "", "https://a.example/?b,c"),
+        ("Project-URL: Source, https://b.example/\n", "", ""),
+        (
+            "Project-URL: Source, x:\nProject-URL: Home-Page, https://a.example/\n",
+            "",
+            "https://a.example/",
+        ),
+        ("Home-page: https://old.example/\n", "", "https://old.example/"),
+        (
+            "Home-page: https://old.example/\nProject-URL: Homepage, https://a.example/\n",
+            "",
+            "https://a.example/",
+        ),
+    ],
+)
+def test_what_a_distribution_says_of_itself_is_listed(
+    install: Install, metadata: str, summary: str, homepage: str
+) -> None:
+    install(
+        "smtp-router-first", {"first": "smtp_router_first"}, more=metadata, smtp_router_first=FUNCTION
+    )
+    (listed,) = (plugin for plugin in InstalledPlugins().list() if plugin.name == "first")
+    assert (listed.summary, listed.homepage) == (summary, homepage)
+
+
+def test_what_is_loaded_stays_at_work_when_another_version_is_installed(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python imports a package once; its state goes on, too."""
+    registry = Registry()
+    install("smtp-router-first", {"first": "smtp_router_first"}, smtp_router_first=CLASS)
+    before = made(registry, "first", tmp_path)
+    install(
+        "smtp-router-first", {"first": "smtp_router_first:New"}, version="2.0", smtp_router_first="1 / 0"
+    )
+    registry.installed.rescan()
+    assert made(registry, "first", tmp_path, before) is before
+    assert before.source == "smtp-router-first 1.0"
+    assert [record.getMessage() for record in caplog.records] == [
+        "installed plugin has changed, which takes a restart"
+    ]
+    assert vars(caplog.records[0])["fields"] == {
+        "plugin": "first",
+        "at_work": "smtp-router-first 1.0",
+        "installed": "smtp-router-first 2.0",
+    }
+
+
+def test_a_change_of_what_is_installed_is_told_once(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    registry = Registry()
+    told = []
+    for version in ("1.0", "1.0", "2.0", "2.0", "3.0", "1.0", "1.0"):
+        caplog.clear()
+        install(
+            "smtp-router-first",
+            {"first": "smtp_router_first"},
+            version=version,
+            smtp_router_first=FUNCTION,
+        )
+        registry.installed.rescan()
+        assert registry.find("first", tmp_path).source == "smtp-router-first 1.0"
+        told.append([vars(record)["fields"]["installed"][-3:] for record in caplog.records])
+    assert told == [[], [], ["2.0"], [], ["3.0"], [], []]
+
+
+def test_what_is_uninstalled_meanwhile_is_missed_at_the_next_rescan(
+    install: Install, tmp_path: Path
+) -> None:
+    install("smtp-router-first", {"first": "smtp_router_first"}, smtp_router_first=FUNCTION)
+    registry = Registry()
+    registry.find("first", tmp_path)
+    shutil.rmtree(next(tmp_path.glob("site-packages/*.dist-info")))
+    registry.installed.rescan()
+    with pytest.raises(PluginError, match="try: pip install smtp-router-first;"):
+        registry.find("first", tmp_path)
 
 
 # What is made, and what is kept.
