@@ -114,6 +114,11 @@ class InstalledPlugins:
                 error=error,
             )
 
+    def owner(self, name: str) -> str:
+        """The distribution that brings the plugin of this name, and its version; `""` if none does."""
+        entry_point = self._found().get(name)
+        return _distribution(entry_point) if entry_point else ""
+
     def _found(self) -> Mapping[str, EntryPoint]:
         if self._entry_points is None:
             found = importlib.metadata.entry_points(group=PROJECT)
