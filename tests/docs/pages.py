@@ -9,6 +9,7 @@ What stands behind a fence's language says what tests do with the block:
 | `python test` | run by pytest, as an author's test file |
 | `yaml config [NAME.yaml]` | checked as a whole configuration |
 | `yaml scenario` | checked as a whole scenario for `smtp-router simulate` |
+| `LANGUAGE file PATH` | written there by the test that follows the page, in `tools/` |
 | `text postfix` | settings that a real Postfix relays with, in `tests/e2e/test_postfix.py` |
 
 Other Python blocks only have to compile, other YAML blocks to be YAML.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(?P<level>#{1,6}) (?P<title>.+)$", re.MULTILINE)

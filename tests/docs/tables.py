@@ -1,7 +1,7 @@
 """The tables of docs/outcomes.md, made by asking the code itself.
 
 A test compares them with the page; `python -m tests.docs.tables` writes them into it, and those of
-docs/providers.md into that.
+the other pages with such tables into these.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ from smtp_router.smtp.steps import Answer, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, together, verdict
 from smtp_router.smtp.wire import Mark
-from tests.docs import fault_tables, health_tables, provider_tables
+from tests.docs import catalogue_tables, fault_tables, health_tables, provider_tables
 from tests.docs.markdown import Row, table, write
 from tests.support import VirtualClock, config_text, make_attempt, make_message
 
@@ -481,6 +481,7 @@ def _joined(rows: list[Row]) -> list[Row]:
 
 def main() -> None:
     write(PAGE, _MAKERS)
+    write(catalogue_tables.PAGE, catalogue_tables.MAKERS)
     write(provider_tables.PAGE, provider_tables.MAKERS)
     write(health_tables.PAGE, health_tables.MAKERS)
     write(fault_tables.PAGE, fault_tables.MAKERS)
