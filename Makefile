@@ -54,7 +54,7 @@ unit: $(DEV_READY) ## the tests, with coverage; for some of them: .venv/bin/pyte
 
 .PHONY: wheels
 wheels: $(DEV_READY) ## build each distribution, install it in an empty environment, use it there
-	$(BIN)/python tools/check_wheels.py
+	$(BIN)/python -m tools.check_wheels
 
 .PHONY: bench
 bench: $(DEV_READY) ## what the edge costs, beside HAProxy and Postfix where there are any; needs cc

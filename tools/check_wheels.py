@@ -15,17 +15,27 @@ import tempfile
 import tomllib
 import venv
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import Message
 from operator import itemgetter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.check_plugins import Place, check_plugins
+from tools.check_tutorial import check_tutorial
+from tools.checking import (
+    ROOT,
+    TIMEOUT_S,
+    CheckError,
+    Report,
+    expect_all,
+    expect_equal,
+    expect_failure,
+    expect_none,
+    run,
+)
+
 BIN = Path(sys.executable).parent
-TIMEOUT_S = 300
 
 CONFIG = """\
 users:
@@ -80,10 +90,6 @@ def test_it_is_routed(router, clock):
 """
 
 
-class CheckError(Exception):
-    """Something is not as it should be; the text says what."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """One of ours: where its source is, and what it installs."""
@@ -91,6 +97,7 @@ class Distribution:
     folder: Path
     name: str
     version: str
+    summary: str
     package: str
     modules: frozenset[str]
     plugins: tuple[str, ...]
@@ -99,26 +106,6 @@ class Distribution:
     def stem(self) -> str:
         """How the names of its files begin."""
         return f"{self.name.replace('-', '_')}-{self.version}"
-
-
-@dataclass(slots=True)
-class Report:
-    """Counts, and prints a line for each check."""
-
-    passed: int = 0
-    failed: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def check(self, rule: str) -> Iterator[None]:
-        """Count the block as passed, unless it raises an error that a check may end with."""
-        try:
-            yield
-        except (CheckError, OSError, ValueError, subprocess.SubprocessError) as error:
-            self.failed.append(rule)
-            print(f"  FAILED  {rule}\n{indented(str(error))}", flush=True)
-        else:
-            self.passed += 1
-            print(f"  ok      {rule}", flush=True)
 
 
 def main() -> int:
@@ -138,6 +125,10 @@ def main() -> int:
             check_files(report, distribution, scratch / "dist")
         print("in an empty environment", flush=True)
         check_use(report, distributions, scratch)
+        print("plugins that come and go", flush=True)
+        place = Place(environment=scratch / "environment", dist=scratch / "dist", home=scratch / "home")
+        check_plugins(report, place)
+        check_tutorial(report, scratch / "dist", scratch)
     print(f"wheels: {report.passed} passed, {len(report.failed)} failed")
     return 1 if report.failed else 0
 
@@ -156,6 +147,7 @@ def read(folder: Path) -> Distribution:
         folder=folder,
         name=project["name"],
         version=project["version"],
+        summary=project["description"],
         package=package,
         modules=frozenset(modules),
         plugins=tuple(project.get("entry-points", {}).get("smtp_router", {})),
@@ -173,6 +165,7 @@ def check_files(report: Report, distribution: Distribution, out: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
         expect_all(names, f"{package}/__init__.py", f"{package}/py.typed", f"{info}/licenses/LICENSE")
+        expect_all(names, *templates(distribution))
         expect_none(names, lambda name: name.split("/")[0] not in {package, info, *distribution.modules})
         expect_none(names, lambda name: "__pycache__" in name)
     with report.check("the wheel's metadata are complete"):
@@ -192,6 +185,12 @@ def check_files(report: Report, distribution: Distribution, out: Path) -> None:
         expect_all(paths, "pyproject.toml", "README.md", "LICENSE", f"{package}/py.typed")
         if not any(path.startswith("tests/test_") for path in paths):
             raise CheckError("no tests")
+
+
+def templates(distribution: Distribution) -> list[str]:
+    """The templates that belong into its wheel, as paths in there."""
+    source = distribution.folder / distribution.package
+    return [str(path.relative_to(distribution.folder)) for path in source.rglob("*.jinja")]
 
 
 def description(metadata: Message) -> str:
@@ -224,6 +223,8 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
                 "distribution": origin.name,
                 "version": origin.version,
                 "hooks": HOOKS.get(name, ["select_downstream"]),
+                "summary": origin.summary,
+                "homepage": "",
             }
             for origin in distributions
             for name in origin.plugins
@@ -231,7 +232,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
         expect_equal(sorted(listed, key=itemgetter("name")), sorted(ours, key=itemgetter("name")))
     with report.check("smtp-router-bill says that a file is not there"):
         bill = (environment / "bin" / "smtp-router-bill", home / "costs.db")
-        expect_equal(fails(*bill), f"smtp-router-bill: {home / 'costs.db'} is not there\n")
+        expect_equal(expect_failure(1, *bill), f"smtp-router-bill: {home / 'costs.db'} is not there\n")
     with report.check("smtp-router check, with a configuration that names round_robin"):
         run(command, "check", "-c", home / "config.yaml", cwd=home)
     with report.check("smtp-router hash-password makes what smtp-router check takes"):
@@ -246,7 +247,7 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
         simulate = (command, "simulate", "-c", home / "config.yaml", "--messages", "100")
         (simulated,) = json.loads(run(*simulate, "--json", "-", cwd=home))["runs"]
         expect_equal(simulated["messages"]["delivered"], 100)
-        said = fails(*simulate, "--html", home / "a.html", code=2)
+        said = expect_failure(2, *simulate, "--html", home / "a.html")
         expect_all(set(said.split()), "'smtp-router[simulate]'")
         expect_all({path.name for path in environment.rglob("page.html")}, "page.html")
     with report.check("a plugin is called through the public API"):
@@ -300,65 +301,6 @@ def is_public(name: str) -> bool:
     if name.startswith("smtp_router."):
         return name.startswith(PUBLIC) and not name.startswith(PRIVATE)
     return True
-
-
-def run(*command: str | Path, cwd: Path = ROOT, stdin: str = "") -> str:
-    """Run a command that has to succeed.
-
-    Args:
-        command: the program and its arguments.
-        cwd: where to run it.
-        stdin: what it reads.
-
-    Returns:
-        What it wrote to standard output.
-
-    Raises:
-        CheckError: it failed; with all that it wrote.
-    """
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
-        input=stdin,
-        timeout=TIMEOUT_S,
-    )
-    if done.returncode != 0:
-        words = " ".join(map(str, command))
-        raise CheckError(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def fails(*command: str | Path, code: int = 1) -> str:
-    """Run a command that has to fail with this exit code; what it wrote to standard error."""
-    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=TIMEOUT_S)
-    expect_equal(done.returncode, code)
-    return done.stderr
-
-
-def expect_equal(actual: object, expected: object) -> None:
-    """Fail unless they are equal."""
-    if actual != expected:
-        raise CheckError(f"expected {expected!r}\n     got {actual!r}")
-
-
-def expect_all(names: set[str], *wanted: str) -> None:
-    """Fail for names that are missing."""
-    if missing := [name for name in wanted if name not in names]:
-        raise CheckError(f"missing: {', '.join(missing)}")
-
-
-def expect_none(names: set[str], unwanted: Callable[[str], bool]) -> None:
-    """Fail for names that have no place there."""
-    if found := sorted(filter(unwanted, names)):
-        raise CheckError(f"should not be there: {', '.join(found)}")
-
-
-def indented(text: str) -> str:
-    """The text, as a block below a line."""
-    return "\n".join(f"          {line}" for line in text.rstrip().splitlines())
 
 
 if __name__ == "__main__":
