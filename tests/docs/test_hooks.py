@@ -7,13 +7,24 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
 import smtp_router
 from smtp_router.hooks import spec
 from smtp_router.hooks.plugin import HOOKS
-from tests.docs.pages import DOCS, blocks, sections, unquoted
+from smtp_router.testing import (
+    delivered,
+    make_attempt,
+    make_downstream,
+    make_message,
+    make_plugin,
+    rejected,
+    unreachable,
+)
+from tests.docs.pages import DOCS, Block, blocks, sections, text_of, unquoted
+from tests.docs.test_blocks import options_of
 
 PAGE = DOCS / "hooks.md"
 
@@ -44,6 +55,45 @@ def test_every_hook_says_when_with_what_and_what_follows(hook: str) -> None:
 def test_the_overview_names_every_hook() -> None:
     told = [re.findall(r"`(\w+)`", row[0]) for row in sections(PAGE)["The hooks"].rows]
     assert told == [[hook] for hook in HOOKS]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+async def test_every_hook_has_an_example_that_works(
+    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "example.py"
+    file.write_text(example_of(hook).text, "utf-8")
+    downstreams = [make_downstream("a"), make_downstream("b")]
+    plugin = make_plugin(file, options_of(example_of(hook)), downstreams=downstreams)
+    assert hook in plugin.hooks
+    message = make_message()
+    for outcome in (unreachable(), rejected(), delivered()):
+        attempt = make_attempt("a", outcome)
+        await plugin.select_downstream(downstreams[1:], message=message, attempts=[attempt])
+        await plugin.select_downstream(downstreams, message=message)
+        await plugin.before_send(message, downstreams[0])
+        await plugin.after_send(message, attempt)
+    await plugin.close()
+    if hook == "close":
+        assert (tmp_path / "tally.json").read_text("utf-8") == (
+            '{"a deferred": 1, "a rejected": 1, "a delivered": 1}'
+        )
+
+
+def example_of(hook: str) -> Block:
+    """The first plugin behind a hook's heading, before the next one."""
+    text = text_of(PAGE)
+    begin = text[: text.index(f"\n### {hook}\n")].count("\n") + 1
+    end = min(line for line in headings(text) if line > begin + 1)
+    return next(
+        block for block in blocks(PAGE) if block.is_a("python", "plugin") and begin < block.line < end
+    )
+
+
+def headings(text: str) -> Iterator[int]:
+    """Their lines; a comment in Python looks the same, and there is none on the page."""
+    return (number for number, line in enumerate(text.splitlines(), 1) if re.match("##", line))
 
 
 def shown_code() -> Iterator[str]:
