@@ -183,6 +183,23 @@ def test_a_plugin_has_the_hooks_that_were_asked_for(hooks: tuple[str, ...]) -> N
     assert all(f"| `{name}` |" in readme for name in options)
 
 
+def test_the_order_of_hooks_and_their_number_make_no_difference(folder: Path) -> None:
+    for where, hooks in (("a", ("after_send", "close")), ("b", ("close", "after_send", "close"))):
+        Path(where).mkdir()
+        arguments = (word for hook in hooks for word in ("--hook", hook))
+        assert new("by-size", "--into", where, *arguments).exit_code == 0
+    first, second = (
+        {
+            path.relative_to(folder / where): path.read_text("utf-8")
+            for path in (folder / where).rglob("*.*")
+            if path.is_file()
+        }
+        for where in ("a", "b")
+    )
+    assert first == second
+    assert first
+
+
 def test_all_that_is_made_is_as_linters_formatters_and_type_checkers_want_it() -> None:
     made = [
         with_hooks(f"{'x' * length}-{number}", hooks)
