@@ -65,8 +65,7 @@ def new_plugin(name: str, hooks: tuple[str, ...], author: str, into: Path) -> No
     except OSError as error:
         click.echo(f"{folder} cannot be written: {error.strerror}", err=True)
         sys.exit(2)
-    owner = InstalledPlugins().owner(parsed.plugin)
-    if owner:
+    for owner in InstalledPlugins().owners(parsed.plugin):
         click.echo(f"warning: {parsed.plugin} is taken here, by {owner}", err=True)
     told = {"folder": shlex.quote(str(folder)), "hooks": ", ".join(hooks), "module": parsed.module}
     click.echo(NEXT.format(**told), nl=False)

@@ -12,7 +12,7 @@ from smtp_router.hooks.installed import Installed, InstalledPlugins
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def plugins(*, as_json: bool) -> None:
     """List the algorithms and plugins that are installed, with what they are and where there is more."""
-    found = list(InstalledPlugins().list())
+    found = list(InstalledPlugins().listed())
     if as_json:
         click.echo(json.dumps([_entry(plugin) for plugin in found], indent=2))
         return

@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import logging
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint
 
@@ -63,7 +63,7 @@ class InstalledPlugins:
 
     def __init__(self) -> None:
         """Nothing is looked up yet."""
-        self._entry_points: Mapping[str, EntryPoint] | None = None
+        self._entry_points: Mapping[str, Sequence[EntryPoint]] | None = None
         self._loaded: dict[str, LoadedEntry] = {}
         self._told: dict[str, str] = {}
 
@@ -76,11 +76,15 @@ class InstalledPlugins:
         """Import a plugin, unless that is done.
 
         Raises:
-            PluginError: it is not installed, or cannot be imported.
+            PluginError: it is not installed, or twice, or cannot be imported.
         """
-        entry_point = self._found().get(name)
-        if entry_point is None:
+        found = self._found().get(name)
+        if not found:
             raise PluginError(name, self._not_installed(name))
+        if len(found) > 1:  # which one would come first is chance
+            owners = " and ".join(self.owners(name))
+            raise PluginError(name, f"is in {owners}; uninstall all but one")
+        (entry_point,) = found
         distribution = _distribution(entry_point)
         loaded = self._loaded.get(name)
         if loaded is None:
@@ -94,9 +98,10 @@ class InstalledPlugins:
         self._told[name] = distribution
         return loaded
 
-    def list(self) -> Iterator[Installed]:
+    def listed(self) -> Iterator[Installed]:
         """All of them, by name, each imported to see its hooks."""
-        for name, entry_point in sorted(self._found().items()):
+        found = [each for entry_points in self._found().values() for each in entry_points]
+        for entry_point in sorted(found, key=lambda each: (each.name, _distribution(each))):
             hooks: tuple[str, ...] = ()
             error = ""
             try:
@@ -105,7 +110,7 @@ class InstalledPlugins:
                 error = failure.message
             distribution = entry_point.dist
             yield Installed(
-                name=name,
+                name=entry_point.name,
                 distribution=distribution.name if distribution else "",
                 version=distribution.version if distribution else "",
                 hooks=hooks,
@@ -114,15 +119,16 @@ class InstalledPlugins:
                 error=error,
             )
 
-    def owner(self, name: str) -> str:
-        """The distribution that brings the plugin of this name, and its version; `""` if none does."""
-        entry_point = self._found().get(name)
-        return _distribution(entry_point) if entry_point else ""
+    def owners(self, name: str) -> list[str]:
+        """The distributions that bring a plugin of this name, each with its version."""
+        return sorted(map(_distribution, self._found().get(name, ())))
 
-    def _found(self) -> Mapping[str, EntryPoint]:
+    def _found(self) -> Mapping[str, Sequence[EntryPoint]]:
         if self._entry_points is None:
-            found = importlib.metadata.entry_points(group=PROJECT)
-            self._entry_points = {entry_point.name: entry_point for entry_point in found}
+            found: dict[str, list[EntryPoint]] = {}
+            for entry_point in importlib.metadata.entry_points(group=PROJECT):
+                found.setdefault(entry_point.name, []).append(entry_point)
+            self._entry_points = found
         return self._entry_points
 
     def _not_installed(self, name: str) -> str:

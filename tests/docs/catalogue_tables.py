@@ -35,7 +35,7 @@ def _rows(*, is_algorithm: bool) -> Iterator[Row]:
 
 def ours() -> list[Installed]:
     """What is installed from the folders of the repository, which have the plugins' names."""
-    return [plugin for plugin in InstalledPlugins().list() if plugin.name in FOLDERS]
+    return [plugin for plugin in InstalledPlugins().listed() if plugin.name in FOLDERS]
 
 
 MAKERS: Mapping[str, Callable[[], str]] = {"algorithms": algorithms, "others": others}

@@ -218,6 +218,18 @@ def test_with_nothing_installed_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
         Registry().find("x", tmp_path)
 
 
+def test_a_name_that_two_distributions_bring_is_refused(install: Install, tmp_path: Path) -> None:
+    for distribution in ("smtp-router-second", "smtp-router-first"):
+        install(distribution, {"twice": "smtp_router_first"}, smtp_router_first=FUNCTION)
+    with pytest.raises(PluginError) as caught:
+        Registry().find("twice", tmp_path)
+    assert str(caught.value) == (
+        "twice: is in smtp-router-first 1.0 and smtp-router-second 1.0; uninstall all but one"
+    )
+    listed = [each.distribution for each in InstalledPlugins().listed() if each.name == "twice"]
+    assert listed == ["smtp-router-first", "smtp-router-second"]
+
+
 def test_what_is_installed_meanwhile_is_found_after_a_rescan(install: Install, tmp_path: Path) -> None:
     registry = Registry()
     with pytest.raises(PluginError, match="is not installed"):
@@ -262,7 +274,7 @@ def test_all_that_is_installed_is_listed_also_what_is_broken(install: Install) -
         smtp_router_two=CLASS + "    @hookimpl\n    async def after_send(self): ...\n",
     )
     install("smtp-router-bad", {"bad": "smtp_router_bad"}, smtp_router_bad="1 / 0")
-    listed = list(InstalledPlugins().list())
+    listed = list(InstalledPlugins().listed())
     assert [plugin.name for plugin in listed] == sorted(plugin.name for plugin in listed)
     hooks = ("select_downstream", "after_send")
     mine = [plugin for plugin in listed if plugin.name in {"zulu", "alpha", "bad"}]
@@ -307,7 +319,7 @@ def test_what_a_distribution_says_of_itself_is_listed(
     install(
         "smtp-router-first", {"first": "smtp_router_first"}, more=metadata, smtp_router_first=FUNCTION
     )
-    (listed,) = (plugin for plugin in InstalledPlugins().list() if plugin.name == "first")
+    (listed,) = (plugin for plugin in InstalledPlugins().listed() if plugin.name == "first")
     assert (listed.summary, listed.homepage) == (summary, homepage)
 
 
