@@ -180,7 +180,9 @@ def write(*, released: bool) -> None:
     if FILE.exists() and last()["released"] and not released:
         sys.exit(f"{FILE.name} is that of a release, and changes with the next one: --release")
     head: Mapping[str, object] = {"version": version(), "released": released}
-    FILE.write_text(json.dumps({**head, **describe()}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps({**head, **describe()}, indent=1)
+    innermost = re.compile(r"\{[^{}]*\}")  # on one line each, as an argument or an attribute is read
+    FILE.write_text(innermost.sub(lambda found: " ".join(found[0].split()), text) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from smtp_router.cli import main
-from smtp_router.cli.scaffold import PARTS, BadNameError, Name, requirement
+from smtp_router.cli.plugin_parts import PARTS
+from smtp_router.cli.scaffold import BadNameError, Name, requirement
 from smtp_router.config.load import ALIASES
 from smtp_router.hooks.plugin import HOOKS
 from smtp_router.testing import make_plugin
