@@ -17,7 +17,7 @@ from typing import Self
 
 from tests.docs.pages import DOCS, blocks, text_of
 from tests.running import Process
-from tools.checking import ROOT, CheckError, Report, expect_all, run
+from tools.checking import ROOT, CheckError, expect_all, run
 
 PAGE = DOCS / "plugins" / "tutorial.md"
 PORTS = ("2025", "2525", "2526")
@@ -29,20 +29,21 @@ STATE = '\n{ pwd; env -0; } > "$WALK_STATE"\n'
 READY_S = 20.0
 
 
-def check_tutorial(report: Report, dist: Path, scratch: Path) -> None:
+def walk(dist: Path, scratch: Path) -> None:
     """Walk the page.
 
     Args:
-        report: counts.
         dist: has the router's wheel.
         scratch: a folder to work in.
+
+    Raises:
+        CheckError, AssertionError: the page says something else than what happens.
     """
-    with report.check("an author's path, from new-plugin to a real mail, is as the tutorial says"):
-        wheels = scratch / "wheelhouse"
-        download(wheels)
-        with Walk(scratch / "author", [dist, wheels]) as walk:
-            walk.follow()
-            walk.expect_mail()
+    wheels = scratch / "wheelhouse"
+    download(wheels)
+    with Walk(scratch / "author", [dist, wheels]) as reader:
+        reader.follow()
+        reader.expect_mail()
 
 
 def download(wheels: Path) -> None:
