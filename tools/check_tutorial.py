@@ -101,7 +101,7 @@ class Walk:
             if block.is_a("sh"):
                 for command in commands(self._with_ports(block.text)):
                     self._do(command)
-            elif block.words[1:2] == ("file",):
+            elif block.words[1:2] in {("file",), ("scenario",)}:
                 (self.folder / block.words[2]).write_text(self._with_ports(block.text), "utf-8")
         shown = re.findall(r"^    (.+)$", re.sub(r"(?ms)^```.*?^```", "", text_of(PAGE)), re.MULTILINE)
         expect_all(set(self.said), *shown)

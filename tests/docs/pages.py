@@ -8,8 +8,8 @@ What stands behind a fence's language says what tests do with the block:
 | `python run` | run from top to bottom |
 | `python test` | run by pytest, as an author's test file |
 | `yaml config [NAME.yaml]` | checked as a whole configuration |
-| `yaml scenario` | checked as a whole scenario for `smtp-router simulate` |
 | `LANGUAGE file PATH` | written there by the test that follows the page, in `tools/` |
+| `yaml scenario [PATH]` | checked as a scenario for `smtp-router simulate`; with a path, run by it |
 | `text postfix` | settings that a real Postfix relays with, in `tests/e2e/test_postfix.py` |
 
 Other Python blocks only have to compile, other YAML blocks to be YAML.
