@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from smtp_router.hooks.watch import call_in
@@ -26,6 +27,7 @@ FRAMES: Final = 4
 """How much of a stack is shown."""
 _LEAVE_S: Final = 1.0
 """How long a thread that was told to end has for that."""
+_MOMENT_S: Final = 0.001
 
 
 def watched(
@@ -82,12 +84,22 @@ class _Worker:
     def _interrupt(self) -> None:
         """Have it end at its next line of Python, with all threads begun meanwhile.
 
-        What waits in C for ever stays as it is.
+        What waits in C for ever stays as it is. A thread that measures coverage just now holds a lock,
+        which would never be released, so it is given a moment. Where it was seen is where it is
+        interrupted: a thread looks for that as soon as it has the interpreter again.
         """
-        threads = set(threading.enumerate()) - self._others
-        for thread in threads:
-            ident = ctypes.c_ulong(thread.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        waiting = set(threading.enumerate()) - self._others
+        end = time.monotonic() + _LEAVE_S
+        while waiting and time.monotonic() < end:
+            frames = sys._current_frames()  # noqa: SLF001 - as above
+            for thread in tuple(waiting):
+                frame = frames.get(thread.ident or 0)
+                if frame is None or not _measures(frame):
+                    ident = ctypes.c_ulong(thread.ident or 0)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+                    waiting.remove(thread)
+            if waiting:
+                time.sleep(_MOMENT_S)
         self.thread.join(_LEAVE_S)
 
     def _main(self) -> None:
@@ -107,3 +119,12 @@ class _Worker:
         while True:
             self.turn = time.monotonic()
             await asyncio.sleep(0.01)
+
+
+def _measures(frame: FrameType | None) -> bool:
+    """Whether this stack is in coverage.py."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == "coverage":
+            return True
+        frame = frame.f_back
+    return False

@@ -9,6 +9,7 @@ from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -266,6 +267,32 @@ def test_what_goes_on_for_ever_is_ended_too() -> None:
     with pytest.raises(AssertionError, match=r"has not come to an end within 0\.5 s"):
         watched(lambda: asyncio.to_thread(never), all_s=0.5)
     assert ended.wait(10)
+
+
+MEASURING = """
+def measure(lock, end):
+    lock.acquire()
+    while time.monotonic() < end:
+        pass
+    lock.release()
+"""
+
+
+def test_a_thread_that_measures_coverage_is_not_ended_there() -> None:
+    """It would leave a lock behind that everybody needs."""
+    measuring = {"__name__": "coverage.made_up", "time": time}
+    exec(MEASURING, measuring)  # noqa: S102 - a module of that name
+    measure: Any = measuring["measure"]
+    lock = threading.Lock()
+
+    async def work() -> None:
+        measure(lock, time.monotonic() + 0.5)
+        while True:
+            pass
+
+    with pytest.raises(AssertionError, match=r"has not come back within 0\.1 s"):
+        watched(work, 0.1)
+    assert lock.acquire(blocking=False)
 
 
 def test_what_work_returns_or_raises_comes_out() -> None:
