@@ -13,8 +13,8 @@ from tests.running import ROOT
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=MISSING)
 
-RUNS = {"session": 2_000}
-OTHER_RUNS = 20_000
+RUNS = {"session": 1_000}
+OTHER_RUNS = 10_000
 LIMIT_S = 8
 """For a machine that is busy with other things; else the number of runs is reached first."""
 
