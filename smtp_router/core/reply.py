@@ -17,10 +17,9 @@ _LINE_PREFIX = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|$)", re.ASCII)
 
 def printable(text: str) -> str:
     """One line of printable ASCII, at most `MAX_TEXT_OCTETS`; what cannot be shown becomes `?`."""
-    words = " ".join(text.split())
-    if not (words.isascii() and words.isprintable()):  # which almost all are: half the time it takes
-        words = _UNPRINTABLE.sub("?", words)
-    return words[:MAX_TEXT_OCTETS].rstrip()
+    if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT_OCTETS and "  " not in text:
+        return text.strip(" ")  # almost always: a quarter of the time it takes below
+    return _UNPRINTABLE.sub("?", " ".join(text.split()))[:MAX_TEXT_OCTETS].rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

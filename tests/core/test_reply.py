@@ -133,3 +133,11 @@ def test_a_downstreams_code_that_is_none_is_refused(code: int) -> None:
 @given(st.integers(200, 599), st.text())
 def test_no_downstreams_text_breaks_the_reading(code: int, text: str) -> None:
     assert Reply.parse(code, text).code == code
+
+
+@given(st.text(st.sampled_from(" \t\r\n\0\x7f\x85\xa0é\u2028ab"), max_size=20) | st.text())
+def test_text_that_needs_no_change_is_as_the_long_way_has_it(text: str) -> None:
+    for longer in (text, text + "x" * (MAX_TEXT_OCTETS - len(text)), text + "x y" * MAX_TEXT_OCTETS):
+        words = " ".join(longer.split())
+        by_letter = "".join(one if " " <= one <= "~" else "?" for one in words)
+        assert printable(longer) == by_letter[:MAX_TEXT_OCTETS].rstrip()
