@@ -257,14 +257,13 @@ class Service:
         answers: Answers = {"trace": self._told_traces, "status": self._told_status}
         return Control(loaded.folder / loaded.settings.control, answers)
 
-    def _told_traces(self, question: Question) -> object:
+    async def _told_traces(self, question: Question) -> object:
         found = self._traces.find(str(question.get("id", "")))
         return [trace.told() for trace in found]
 
-    def _told_status(self, question: Question) -> object:
+    async def _told_status(self, question: Question) -> object:
         user = question.get("user")
-        users = [user] if isinstance(user, str) else []
-        told = status(self._epochs.current, self._clock.now(), users)
+        told = await status(self._epochs.current, self._clock, user if isinstance(user, str) else None)
         return {"ready": self.is_ready, **told}
 
     # What sessions need (see `smtp_router.smtp.site.Site`)

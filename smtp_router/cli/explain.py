@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from smtp_router.cli.common import config_option, fail, load_or_exit
-from smtp_router.cli.trace import rounds_in_words
+from smtp_router.cli.trace import printable, rounds_in_words
 from smtp_router.config.load import Loaded
 from smtp_router.control.client import NoAnswerError, ask
 from smtp_router.core.address import is_address
@@ -76,7 +76,7 @@ def explain(
         live = told is not None
         click.echo(json.dumps({"order": order, "live": live, **trace.told()}, indent=2))
     else:
-        click.echo("\n".join(_readable(trace.told(), order, live=told is not None)))
+        click.echo(printable(_readable(trace.told(), order, live=told is not None)))
     sys.exit(0 if order else 1)
 
 

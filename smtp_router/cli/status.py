@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from smtp_router.cli.common import asked, config_option, load_or_exit
+from smtp_router.cli.trace import printable
 
 
 @click.command()
@@ -23,7 +24,7 @@ def status(config: Path, user: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        click.echo("\n".join(_readable(found)))
+        click.echo(printable(_readable(found)))
     if not found["ready"]:
         raise click.exceptions.Exit(1)
 

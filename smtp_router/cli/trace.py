@@ -1,16 +1,13 @@
 """`smtp-router trace`, and how a trace reads."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from smtp_router.cli.common import asked, config_option, load_or_exit
-
-SHOWN = 20
-"""How many of the last messages are listed."""
 
 
 @click.command()
@@ -27,15 +24,19 @@ def trace(config: Path, beginning: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif beginning:
-        click.echo("\n\n".join("\n".join(readable(one)) for one in found))
+        click.echo("\n\n".join(printable(readable(one)) for one in found))
     else:
-        for one in found[-SHOWN:]:
-            click.echo(_line(one))
+        click.echo(printable(map(_line, found)))
     if not found:
         click.echo(
             "no such message is among the last 1,000" if beginning else "no message yet", err=True
         )
         raise click.exceptions.Exit(1)
+
+
+def printable(lines: Iterable[str]) -> str:
+    """Lines for a terminal, which nothing that stood in a message gets to control."""
+    return "\n".join("".join(one if one.isprintable() else "?" for one in line) for line in lines)
 
 
 def readable(told: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ PATIENCE_S = 5.0
 """How long somebody may take to ask, or to read the answer."""
 
 Question = Mapping[str, object]
-Answers = Mapping[str, Callable[[Question], object]]
+Answers = Mapping[str, Callable[[Question], Awaitable[object]]]
 
 
 class Control:
@@ -57,15 +57,16 @@ class Control:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                answer = self._answer(await reader.readline())
-                writer.write(json.dumps(answer, default=str).encode() + b"\n")
+                answer = await self._answer(await reader.readline())
+                written = await asyncio.to_thread(json.dumps, answer, default=str)
+                writer.write(written.encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError):  # gone, slow, or a line without an end
             pass
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> Mapping[str, object]:
+    async def _answer(self, line: bytes) -> Mapping[str, object]:
         try:
             question = json.loads(line)
         except ValueError:
@@ -76,7 +77,7 @@ class Control:
         if answer is None:
             return {"error": f"nothing is known of this; ask for {', '.join(self._answers)}"}
         try:
-            return {"answer": answer(question)}
+            return {"answer": await answer(question)}
         except Exception:
             log.exception("a question could not be answered")
             return {"error": "it could not be answered; the router's log says why"}

@@ -66,7 +66,10 @@ class HookCall:
         try:
             return self.function(*[values[position] for position in self.arguments])
         except BaseException as error:
-            raise self._raised(error, trace) from error
+            failure = self.failure(error, trace)
+            if failure is None:
+                raise
+            raise failure from error
 
     async def finish(
         self,
@@ -93,7 +96,10 @@ class HookCall:
                 return await begun
         except BaseException as error:
             late = timer is not None and timer.expired()
-            raise self._raised(error, trace, late=late) from error
+            failure = self.failure(error, trace, late=late)
+            if failure is None:
+                raise
+            raise failure from error
 
     async def __call__(self, values: tuple[object, ...], timeout_s: float) -> Any:  # noqa: ANN401
         """Both in one go.
@@ -104,28 +110,29 @@ class HookCall:
         begun = self.begin(values)
         return await self.finish(begun, timeout_s) if inspect.isawaitable(begun) else begun
 
-    def _raised(self, error: BaseException, trace: Trace | None, *, late: bool = False) -> BaseException:
-        """What is to be raised for an exception of the plugin's."""
+    def failure(
+        self, error: BaseException, trace: Trace | None, *, late: bool = False
+    ) -> MisbehaviourError | None:
+        """What is to be raised for an exception of the plugin's; `None`: that exception itself.
+
+        Of its text nothing is repeated, unless it is ours.
+        """
         if isinstance(error, Refusal) and hasattr(error, "reply"):
             if trace:
                 trace.said(self.plugin, self.hook, f"{type(error).__name__}: {error.reply}")
-            return error
+            return None
         # SystemExit and the like, too: a plugin does not get to stop the router.
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # the router itself is being cancelled
-                return error
-        failure = self.failed(error, late=late)
-        if trace:
-            trace.said(self.plugin, self.hook, failure.message)
-        return failure
-
-    def failed(self, error: BaseException, *, late: bool = False) -> MisbehaviourError:
-        """What is said of an exception: its type; its text only if it is ours."""
+                return None
         what = "took too long" if late else f"raised {type(error).__name__}"
         if isinstance(error, MisbehaviourError):
             what = f"failed: {error}"
-        return MisbehaviourError(self.plugin, f"{self.hook} {what}")
+        found = MisbehaviourError(self.plugin, f"{self.hook} {what}")
+        if trace:
+            trace.said(self.plugin, self.hook, found.message)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

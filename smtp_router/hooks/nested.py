@@ -2,18 +2,17 @@
 
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.composition import Algorithm, Algorithms
 from smtp_router.core.downstream import Downstream
-from smtp_router.core.errors import PluginError, Refusal
+from smtp_router.core.errors import PluginError
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace, speaking_as
-from smtp_router.hooks.call import HookCall, MisbehaviourError, one_of
+from smtp_router.hooks.call import HookCall, one_of
 from smtp_router.hooks.plugin import Plugin
 
 MAX_DEPTH = 10
@@ -111,9 +110,8 @@ class Nested:
         self, message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
     ) -> Downstream | Awaitable[Downstream | None] | None:
         """See `Algorithm`."""
-        values = (message, downstreams, attempts)
-        with speaking_as(self.name, self.call.hook) as trace, self._failures():
-            found = self.call.function(*[values[position] for position in self.call.arguments])
+        with speaking_as(self.name, self.call.hook) as trace:
+            found = self.call.begin((message, downstreams, attempts), trace)
             if inspect.isawaitable(found):
                 return self._awaited(found, downstreams)
             return self._answer(found, downstreams, trace)
@@ -121,8 +119,16 @@ class Nested:
     async def _awaited(
         self, found: Awaitable[object], downstreams: Sequence[Downstream]
     ) -> Downstream | None:
-        with speaking_as(self.name, self.call.hook) as trace, self._failures():
-            return self._answer(await found, downstreams, trace)
+        """Wait for it, for as long as the one around it may take."""
+        with speaking_as(self.name, self.call.hook) as trace:
+            try:
+                chosen = await found
+            except BaseException as error:
+                failure = self.call.failure(error, trace)
+                if failure is None:
+                    raise
+                raise failure from error
+            return self._answer(chosen, downstreams, trace)
 
     def _answer(
         self, found: object, downstreams: Sequence[Downstream], trace: Trace | None
@@ -131,13 +137,3 @@ class Nested:
         if trace:
             trace.said(self.name, self.call.hook, chosen.name if chosen else None)
         return chosen
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Let nothing out but a refusal, or an error with the name of who failed."""
-        try:
-            yield
-        except (MisbehaviourError, Refusal):
-            raise
-        except Exception as error:
-            raise self.call.failed(error) from error

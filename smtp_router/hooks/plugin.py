@@ -196,7 +196,11 @@ def make(name: str, target: Target, options: Mapping[str, object], giver: Giver)
         return target(**options, **gifts(asked_for(signature), giver))
     except PluginError as error:  # of one that it makes for itself
         raise PluginError(
-            error.plugin, error.message, file=error.file, line=error.line, key=f"options.{error.key}"
+            error.plugin,
+            error.message,
+            file=error.file,
+            line=error.line,
+            key=f"options.{error.key}" if error.key else "options",
         ) from error
     except (ValueError, TypeError) as error:
         # Its own words are for its users: constructors validate by raising these.

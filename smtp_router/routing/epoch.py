@@ -223,9 +223,10 @@ class _RouteBuilder:
         return replace(chains(everyone, timeout_s), select=choosing.select)
 
     def _shadow(self, plugin: Plugin) -> Shadow:
-        before = self.old.shadow if self.old else None
-        counts = before.counts if before and before.plugin is plugin else None
-        return Shadow(plugin, self.loaded.settings.hook_timeout_s, counts)
+        before, timeout_s = self.old.shadow if self.old else None, self.loaded.settings.hook_timeout_s
+        if before and before.plugin is plugin and before.timeout_s == timeout_s:
+            return before
+        return Shadow(plugin, timeout_s)
 
     def _canary(self, plugin: Plugin, compiled: Chains) -> Canary:
         assert self.user.canary is not None

@@ -97,7 +97,7 @@ class LiveEpochs:
         before = self.current
         self.current = await asyncio.to_thread(self._next, read=read)
         if self.current is not before:
-            self._retired.add(before, successor=self.current)
+            await asyncio.to_thread(self._retired.add, before, successor=self.current)
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
             if self.current.settings.listen != before.settings.listen:
                 log.warning("listen has changed, which takes a restart")

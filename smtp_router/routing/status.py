@@ -1,30 +1,33 @@
 """How everything fares now, as JSON has it: for `smtp-router status`, and for `explain`."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 
+from smtp_router.core.clock import Clock
 from smtp_router.routing.epoch import Epoch, Route
 from smtp_router.routing.reasons import why_not
 from smtp_router.routing.target import Target
 
+IN_A_TURN = 50
+"""Users in one turn of the event loop; there may be ten thousand."""
 
-def status(epoch: Epoch, now: float, users: Iterable[str] = ()) -> Mapping[str, object]:
+
+async def status(epoch: Epoch, clock: Clock, user: str | None = None) -> Mapping[str, object]:
     """The epoch at work, and how all its downstreams fare.
 
     Args:
         epoch: the one at work.
-        now: the present instant.
-        users: only these; by default all.
+        clock: time.
+        user: only this one; by default all.
     """
-    wanted = set(users)
-    return {
-        "epoch": epoch.number,
-        "users": {
-            login: _route(route, now)
-            for login, route in epoch.routes.items()
-            if not wanted or login in wanted
-        },
-    }
+    routes = epoch.routes if user is None else {user: epoch.routes[user]} if user in epoch.routes else {}
+    users = {}
+    for position, (login, route) in enumerate(routes.items(), 1):
+        users[login] = _route(route, clock.now())
+        if position % IN_A_TURN == 0:
+            await asyncio.sleep(0)
+    return {"epoch": epoch.number, "users": users}
 
 
 def _route(route: Route, now: float) -> Mapping[str, object]:

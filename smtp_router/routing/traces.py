@@ -1,10 +1,13 @@
 """The traces of the last messages."""
 
+import itertools
 from collections import deque
 
 from smtp_router.core.trace import Trace
 
 KEPT = 1000
+SHOWN = 20
+"""So many are found at once: to put them all into words would hold the event loop."""
 
 
 class Traces:
@@ -23,5 +26,6 @@ class Traces:
         self._last.append(trace)
 
     def find(self, beginning: str) -> tuple[Trace, ...]:
-        """Those whose id begins like this, oldest first; a whole id is enough for one."""
-        return tuple(trace for trace in self._last if trace.id.startswith(beginning))
+        """The last `SHOWN` whose id begins like this, oldest first; a whole id is enough for one."""
+        found = (trace for trace in reversed(self._last) if trace.id.startswith(beginning))
+        return tuple(itertools.islice(found, SHOWN))[::-1]

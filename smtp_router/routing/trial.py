@@ -9,7 +9,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace
+from smtp_router.core.trace import Trace, Word
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.plugin import Plugin, chains
 
@@ -46,16 +46,16 @@ class Counts:
 class Shadow:
     """A candidate that is asked along with the algorithm, in tasks of its own: no mail waits for it."""
 
-    def __init__(self, plugin: Plugin, timeout_s: float, counts: Counts | None = None) -> None:
+    def __init__(self, plugin: Plugin, timeout_s: float) -> None:
         """Nobody was asked yet.
 
         Args:
             plugin: the candidate.
             timeout_s: how long it may take to answer, where it is `async`.
-            counts: those so far, of the same candidate.
         """
         self.plugin = plugin
-        self.counts = counts or Counts()
+        self.timeout_s = timeout_s
+        self.counts = Counts()
         self._chains = chains((plugin,), timeout_s)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +71,8 @@ class Shadow:
         if len(self._tasks) >= MAX_WAITING:
             self.counts.left_out += 1
             return
-        self._begin(self._compare(message, offered, attempts, chosen.name if chosen else None, trace))
+        words = trace.rounds[-1].words  # it may answer when the next round has begun
+        self._begin(self._compare(message, offered, attempts, chosen.name if chosen else None, words))
 
     def tell(self, message: Message, attempt: Attempt) -> None:
         """Tell it what became of an attempt: it may learn from that."""
@@ -94,7 +95,7 @@ class Shadow:
         offered: Sequence[Downstream],
         attempts: tuple[Attempt, ...],
         chosen: str | None,
-        trace: Trace,
+        words: list[Word],
     ) -> None:
         fields = {"id": message.id, "user": message.user, "plugin": self.plugin.name}
         self.counts.asked += 1
@@ -105,10 +106,10 @@ class Shadow:
             said = f"{type(refusal).__name__}: {refusal.reply}"
         except PluginError as error:
             self.counts.failed += 1
-            trace.said(self.plugin.name, "shadow", error.message)
+            words.append(Word(self.plugin.name, "shadow", error.message))
             log.exception("shadow failed", extra={"fields": fields})
             return
-        trace.said(self.plugin.name, "shadow", said)
+        words.append(Word(self.plugin.name, "shadow", said))
         if said != chosen:
             self.counts.differed += 1
             log.info(

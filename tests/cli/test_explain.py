@@ -116,6 +116,13 @@ def test_no_plugin_is_told_of_attempts_that_never_were(folder: Path) -> None:
     assert "after_send" not in run("explain").stdout
 
 
+def test_what_stands_in_a_message_does_not_control_the_terminal(folder: Path) -> None:
+    configure(folder)
+    shown = run("explain", "-", text=b"From: a@a.example\nTo: b@b.example\nX: \x1b[2Jgone\n\n").stdout
+    assert "X is ?[2Jgone" in shown
+    assert "\x1b" not in shown
+
+
 def test_the_canary_chooses_when_it_is_asked_to(folder: Path) -> None:
     first = ALGORITHM.replace("downstreams[-1]", "downstreams[0]")
     (folder / "first.py").write_text(first)

@@ -229,6 +229,14 @@ def test_what_cannot_be_made_names_the_option(
     assert found[2].startswith(message.removesuffix("…"))
 
 
+def test_a_constructor_that_raises_an_error_of_ours_names_its_options(folder: Folder) -> None:
+    source = last().replace("self.told = []", "raise PluginError('x', 'no')")
+    folder.write("last.py", "from smtp_router import PluginError\n" + source)
+    with pytest.raises(PluginError) as caught:
+        folder.make("./last.py")
+    assert caught.value.key == "options"
+
+
 def test_one_that_contains_itself_is_told_so(folder: Folder) -> None:
     folder.write(
         "outer.py",

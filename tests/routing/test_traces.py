@@ -14,7 +14,7 @@ from smtp_router.core.breaker import Rules
 from smtp_router.core.trace import MAX_NOTE_CHARS, MAX_NOTES, MAX_RECIPIENTS, note
 from smtp_router.routing.lease import BooksInMemory
 from smtp_router.routing.target import Passage
-from smtp_router.routing.traces import Traces
+from smtp_router.routing.traces import SHOWN, Traces
 from tests.routing.bench import Bench, records
 from tests.support import (
     config_text,
@@ -289,3 +289,11 @@ async def test_the_last_ones_are_kept_and_found_by_the_beginning_of_their_id(tmp
     assert [trace.id for trace in kept.find("")] == ["m3", "m4"]
     assert [trace.id for trace in kept.find("m4")] == ["m4"]
     assert kept.find("m1") == ()
+
+
+async def test_so_few_are_found_at_once_that_nobody_waits_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for number in range(SHOWN + 3):
+        await bench.route(id=f"m{number:02}")
+    assert [trace.id for trace in bench.traces.find("")] == [f"m{n:02}" for n in range(3, SHOWN + 3)]
+    assert [trace.id for trace in bench.traces.find("m00")] == ["m00"]

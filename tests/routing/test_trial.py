@@ -133,6 +133,20 @@ async def test_no_mail_waits_for_a_shadow_and_a_slow_one_is_not_asked_without_en
     assert shadow.counts.asked == MAX_WAITING + 1
 
 
+async def test_what_a_shadow_says_late_stands_where_it_was_asked(tmp_path: Path) -> None:
+    source = "import asyncio\nGO = asyncio.Event()\n" + candidate(
+        "await GO.wait(); return downstreams[-1]", "async def"
+    )
+    script = {"a": deferred(), "b": delivered()}
+    made = bench(tmp_path, source, script, shadow="./candidate.py")
+    await made.route()
+    globals_of(shadow_of(made))["GO"].set()
+    await shadow_of(made).done()
+    (trace,) = made.traces.find("")
+    said = [[word.text for word in one.words if word.hook == "shadow"] for one in trace.rounds]
+    assert said == [["b"], ["b"]]
+
+
 async def test_a_shadow_keeps_its_counts_until_it_changes(tmp_path: Path) -> None:
     made = bench(tmp_path, shadow="./candidate.py")
     await made.route()
