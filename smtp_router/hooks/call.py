@@ -20,6 +20,7 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message, has_octets
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace, speaks
+from smtp_router.errand import in_task
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,13 @@ class HookCall:
         end = min(asyncio.get_running_loop().time() + timeout_s, until)
         timer = None
         try:
+            await in_task()
             async with asyncio.timeout_at(end) as timer:
                 return await begun
         except BaseException as error:
             late = timer is not None and timer.expired()
+            if timer is None and inspect.iscoroutine(begun):
+                begun.close()  # cancelled before it could begin
             failure = self.failure(error, trace, late=late)
             if failure is None:
                 raise

@@ -7,6 +7,7 @@ from smtp_router.core.decision import IN_DOUBT
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
+from smtp_router.errand import in_task
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.shield import to_the_end
 from smtp_router.state.doubts import Doubt, Kind
@@ -26,6 +27,7 @@ async def seen_before(
     Returns:
         What the client hears; or else the doubt there is about the first one, if there is any.
     """
+    await in_task()
     try:
         async with asyncio.timeout(within_s):
             doubt = await doubts.find(message)

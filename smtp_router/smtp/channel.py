@@ -13,6 +13,7 @@ from typing import Protocol
 
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Outcome
+from smtp_router.errand import Pending
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
 from smtp_router.smtp.handover import Handover, Next
@@ -21,7 +22,7 @@ from smtp_router.smtp.reply_reader import ReplyReader
 
 QUIT_S = 5.0
 
-Result = asyncio.Future[Outcome | None]
+Result = Pending[Outcome | None]
 """What became of a message; `None`: the kept connection was dead, and nothing was lost with it."""
 
 
@@ -106,7 +107,7 @@ class Channel(asyncio.Protocol):
         self._timeouts = timeouts
         self._until, self._deadline = until, deadline
         self._on_final = on_final
-        self._result: Result = self._loop.create_future()
+        self._result: Result = Pending(loop=self._loop)
         if self._transport.is_closing():
             self._lost("connection lost")
         else:
@@ -121,7 +122,7 @@ class Channel(asyncio.Protocol):
             What to wait for all the same, because the outcome is known or has to be; `None` if the
             content had not been passed on: it never will be.
         """
-        result: Result = self._loop.create_future()
+        result: Result = Pending(loop=self._loop)
         if handover.outcome is not None:
             result.set_result(handover.outcome)
         elif handover is self._handover and handover.dot_is_out:
@@ -198,10 +199,10 @@ class Channel(asyncio.Protocol):
                     step = Next.QUIT  # whoever waited has not had a turn yet to say so
                 self._do(step, handover)
                 break
-        if handover.is_decided:
-            self._tell(handover)
         if replies and handover is self._handover:
             self._limit(handover)
+        if handover.is_decided and not self._result.done():
+            self._result.tell(handover.outcome)  # last: what goes on there may use this connection
 
     def eof_received(self) -> bool:
         """The downstream says no more."""
@@ -277,7 +278,7 @@ class Channel(asyncio.Protocol):
         try:
             self._on_final()
         except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
-            self._result.set_exception(error)
+            self._result.fail_later(error)
             self.close()
             return
         self._transport.write(octets)
@@ -298,4 +299,4 @@ class Channel(asyncio.Protocol):
 
     def _tell(self, handover: Handover) -> None:
         if not self._result.done():
-            self._result.set_result(handover.outcome)
+            self._result.tell_later(handover.outcome)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.outcome import Deferred, Outcome, Stage
+from smtp_router.errand import in_task
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.client_tls import ClientContexts
@@ -160,6 +161,7 @@ class Keeper:
         turn: Turn = self._house.loop.create_future()
         self.pool.wait(turn, first=first)
         try:
+            await in_task()
             async with asyncio.timeout_at(until):
                 return await turn
         except BaseException as error:
@@ -177,6 +179,7 @@ class Keeper:
         opening = Opening(downstream, timeouts, self._hostname, until)
         try:
             self._make_room()
+            await in_task()
             await opening.open(self._house.contexts, self._house.tokens)
         except BaseException as error:
             if opening.in_step:

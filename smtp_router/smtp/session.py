@@ -15,9 +15,9 @@ from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, received
 from smtp_router.core.reply import Reply
+from smtp_router.errand import Errand, in_task
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
-from smtp_router.smtp.eager import begin
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
@@ -56,7 +56,7 @@ class ClientSession(Link):
         """
         super().__init__(peer)
         self._patience = Patience(self.loop.time())
-        self._work: asyncio.Task[Answer | None] | None = None  # `_task` is what asyncio's streams clear
+        self._work: Errand[Answer | None] | None = None
         self._later: asyncio.Handle | None = None
         self._counted_user: str | None = None
         self._held_octets = 0
@@ -139,7 +139,7 @@ class ClientSession(Link):
         """Close now, whatever is under way."""
         self._cancel_task()
         if self._work is not None:
-            self.loop.call_soon(self._work.cancel)
+            self._work.cancel()
         if self.transport is not None:
             self.transport.abort()
 
@@ -177,8 +177,7 @@ class ClientSession(Link):
             self._cancelled = True
             if self._routed is not None:
                 self._site.gone(self._routed)
-            # Not before its first step, which is on its way: what has not begun cannot clean up.
-            self.loop.call_soon(self._work.cancel)
+            self._work.cancel()
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
@@ -277,10 +276,10 @@ class ClientSession(Link):
         Returns:
             Its answer, if it did not have to; else that follows in its own time.
         """
-        task = begin(self.loop, self._run(work))
-        if task.done():
-            return task.result()
-        self._work = task
+        errand = Errand(self.loop, self._run(work))
+        if errand.is_done:
+            return errand.result
+        self._work = errand
         return None
 
     async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
@@ -355,9 +354,10 @@ class ClientSession(Link):
         assert self.transport is not None
         self._pause_reading()  # the handshake is not ours to read
         self._write(READY_FOR_TLS)
-        self._work = self.loop.create_task(self._run(self._change_over()))
+        self._work = Errand(self.loop, self._run(self._change_over()))
 
     async def _change_over(self) -> None:
+        await in_task()
         assert self.transport is not None
         assert self._context is not None
         try:

@@ -1,0 +1,128 @@
+"""Work that is done without a task for as long as it can be.
+
+A task costs two turns of the event loop: one to begin, one to go on when what it waits for is there.
+Most messages wait for one thing only, their downstream's reply; whoever has it goes on with the message.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from types import coroutine
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Pending(asyncio.Future[Result]):
+    """A result to come, for which both tasks and errands can wait."""
+
+    then: Callable[[], None] | None = None
+    """How an errand that waits for it goes on."""
+
+    def tell(self, result: Result) -> None:
+        """Set the result; an errand that waits for it goes on now, before this returns."""
+        self.set_result(result)
+        if self.then is not None:
+            self.then()
+
+    def tell_later(self, result: Result) -> None:
+        """Set the result; who waits for it goes on in the event loop's next turn."""
+        self.set_result(result)
+        self._go_on_later()
+
+    def fail_later(self, error: Exception) -> None:
+        """Set an exception; the same."""
+        self.set_exception(error)
+        self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        if self.then is not None:
+            self.get_loop().call_soon(self.then)
+
+
+class Errand(Generic[Result]):
+    """A coroutine that runs at once, and without a task until it waits for anything but a `Pending`.
+
+    From then on it is a task like any other. What needs one before it waits, as `asyncio.timeout` does,
+    comes behind `await in_task()`. It has a context of its own, as tasks have.
+    """
+
+    __slots__ = ("_context", "_loop", "_task", "_waits_for", "_work", "is_done", "result")
+
+    result: Result
+    """What the coroutine returned, if it `is_done`: without a task, and without an exception."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> None:
+        """Run until it first has to wait.
+
+        Args:
+            loop: the event loop that runs.
+            work: what to run. An exception that it lets out is reported to the loop.
+        """
+        self._loop = loop
+        self._work = work
+        self._context = copy_context()
+        self._task: asyncio.Task[Result] | None = None
+        self._waits_for: Pending[Any] | None = None
+        self.is_done = False
+        self._go_on()
+
+    def cancel(self) -> None:
+        """Cancel it as a task is cancelled, where it waits."""
+        waits_for = self._waits_for
+        if waits_for is not None:
+            self._waits_for, waits_for.then = None, None
+            self._become_task(waits_for)
+        if self._task is not None:
+            self._loop.call_soon(self._task.cancel)  # once it has begun: see `_carry_on`
+
+    def _go_on(self) -> None:
+        if self._task is not None:
+            return  # it was cancelled while this was on its way
+        self._waits_for = None
+        try:
+            waits_for = self._context.run(self._work.send, None)
+        except StopIteration as end:
+            self.is_done = True
+            self.result = end.value
+        except Exception as error:  # noqa: BLE001 - a task would keep it
+            self._loop.call_exception_handler({"message": "work failed", "exception": error})
+        else:
+            if waits_for.__class__ is Pending:
+                self._waits_for = waits_for
+                waits_for.then = self._go_on
+            else:
+                self._become_task(waits_for)
+
+    def _become_task(self, waits_for: asyncio.Future[Any] | None) -> None:
+        work = _carry_on(self._work, waits_for)
+        self._task = self._loop.create_task(work, context=self._context)
+
+
+async def in_task() -> None:
+    """Go on as a task, whatever this was before."""
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)
+
+
+async def _carry_on(work: Coroutine[Any, Any, Result], waits_for: asyncio.Future[Any] | None) -> Result:
+    """Wait for what a coroutine waits for, and then for the rest of it."""
+    return await _rest(work, waits_for)
+
+
+@coroutine
+def _rest(
+    work: Coroutine[Any, Any, Result], waits_for: asyncio.Future[Any] | None
+) -> Generator[Any, Any, Result]:
+    # `await work` is refused for a coroutine that has begun.
+    try:
+        while True:
+            try:
+                yield waits_for
+            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+                waits_for = work.throw(error)
+            else:
+                waits_for = work.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
