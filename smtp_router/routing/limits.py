@@ -33,6 +33,15 @@ class Meter:
         new = {span: Window(span) for span, _ in limits.windows if span not in self._windows}
         self._windows = {**self._windows, **new}  # replaced, since a reload is in another thread
 
+    def has_room(self, limits: Limits, now: float) -> bool:
+        """Whether there is room now."""
+        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
+            return False
+        for span, count in limits.windows:  # noqa: SIM110 - asked for each message; a generator costs more
+            if not self._windows[span].has_room(now, count):
+                return False
+        return True
+
     def opens_at(self, limits: Limits, now: float) -> float:
         """From which instant on there is room.
 

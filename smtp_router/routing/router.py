@@ -4,6 +4,7 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 `core/decision.py`.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -101,6 +102,7 @@ class Router:
         self._doubts = doubts or Doubts(clock)
         self._traces = Traces() if traces is None else traces
         self._lines = WaitingLines(clock)
+        self._fresh: set[int] = set()
 
     async def route(self, message: Message) -> Reply:
         """Deliver a message, and say what the client hears.
@@ -115,7 +117,7 @@ class Router:
         epoch = self._epochs.current
         try:
             route = epoch.routes.get(message.user)
-            if route is not None and route.is_stale():
+            if route is not None and route.files and self._is_stale(route):
                 epoch = await self._epochs.refresh()
                 route = epoch.routes.get(message.user)
             if route is None:
@@ -138,6 +140,20 @@ class Router:
             self._note_doubt(message, reply, trace.attempts, epoch)
         return reply
 
+    def _is_stale(self, route: Route) -> bool:
+        """Whether a plugin's file has changed; looked at once for all messages of a turn of the loop.
+
+        A look takes 5 us. What changed before a message came, did so before the turn that found it.
+        """
+        if id(route) in self._fresh:
+            return False
+        if route.is_stale():
+            return True
+        if not self._fresh:
+            asyncio.get_running_loop().call_soon(self._fresh.clear)
+        self._fresh.add(id(route))
+        return False
+
     async def _deliver(
         self,
         message: Message,
@@ -150,7 +166,7 @@ class Router:
         limits = Limits(
             deadline=started + epoch.settings.deadline_s,
             downstreams=len(route.targets),
-            failover_on=route.user.outcomes_that_fail_over,
+            failover_on=route.failover_on,
             accepts_in_doubt=route.user.in_doubt == "accept",
         )
         doubt = None

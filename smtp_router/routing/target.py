@@ -90,7 +90,11 @@ class Target:
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        return self.meter is None or self.opens_at(now) <= now
+        if self.meter is None:
+            return True
+        if not self.meter.has_room(self.limits, now):
+            return False
+        return all(quota.has_room() for quota in self.quotas) if self.quotas else True
 
     def opens_at(self, now: float) -> float:
         """From which instant on they do; infinity: when another message is done."""

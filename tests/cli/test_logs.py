@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, text_line
+from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, TextLines, text_line
+from smtp_router.core.outcome import Stage
 from tests.cli.test_systemd import READY, Systemd
 from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawClient
@@ -100,3 +103,20 @@ def test_a_disk_that_is_full_of_log_keeps_no_mail_from_its_way(tmp_path: Path) -
     text = log.read_text()
     assert text.count("outcome=delivered") >= 2  # the attempt and the message of the second one
     assert "log could not be written lines=" in text
+
+
+KEYS = st.lists(st.sampled_from(("id", "user", "bytes", "reply", "reason")), unique=True)
+WORDS = st.text() | st.text('ab1@.=<>{}"\\` ') | st.integers() | st.none() | st.sampled_from(Stage)
+LINE = KEYS.flatmap(lambda keys: st.fixed_dictionaries(dict.fromkeys(keys, WORDS)))
+
+
+@given(st.lists(st.tuples(st.sampled_from(("attempt", "message sent")), LINE)), st.floats(0, 4e9))
+@example([("attempt", {"id": "a", "user": "b=c", "reply": "x"})], 1.5)
+@example([("attempt", {"id": "", "user": "b", "reply": "x y"})], 1.9999)
+def test_lines_made_from_templates_are_those_that_are_made_word_by_word(
+    lines: list[tuple[str, dict[str, object]]], now: float
+) -> None:
+    quick = TextLines()
+    for event, fields in lines:
+        for level in (logging.INFO, logging.WARNING, 25):
+            assert quick(now, level, "", event, fields) == text_line(now, level, "", event, fields)

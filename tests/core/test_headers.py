@@ -1,4 +1,5 @@
 import re
+from email.header import Header
 
 import pytest
 from hypothesis import example, given
@@ -200,3 +201,19 @@ def test_a_formatted_field_is_one_field_and_leaves_the_header_whole(value: str) 
 def test_a_formatted_value_reads_back(value: str) -> None:
     if "=?" not in value:
         assert Headers(format_field("X-Route", value))["x-route"] == value
+
+
+NAMES = st.from_regex(re.compile(r"[!-9;-~]{1,70}"), fullmatch=True)
+VALUES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=90)
+
+
+@given(NAMES, VALUES)
+@example("X-Route", "a  b")
+@example("X-Route", " a ")
+@example("X-Route", "")
+@example("X-Route", "=?utf-8?q?x?=")
+@example("X" * 70, "1234")
+@example("X" * 70, "12345")
+def test_a_short_plain_field_is_written_as_the_email_package_writes_it(name: str, value: str) -> None:
+    folded = Header(value, None, maxlinelen=76, header_name=name).encode(linesep="\r\n")
+    assert format_field(name, value) == f"{name}: {folded}\r\n".encode()

@@ -1,5 +1,6 @@
 """A router whose outside is scripted: real configuration, real plugin files, no sockets and no time."""
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -96,7 +97,9 @@ class Bench:
         return path
 
     async def route(self, **changes: Any) -> Reply:  # noqa: ANN401 - any field of a message
-        return await self.router.route(make_message(**changes))
+        reply = await self.router.route(make_message(**changes))
+        await asyncio.sleep(0)  # the next one comes in another turn, as from a client
+        return reply
 
     @property
     def user(self) -> Route:
