@@ -80,25 +80,7 @@ class Message:
     mail_parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS, hash=False)
     rcpt_parameters: tuple[Parameters, ...] = field(default=(), hash=False)
     _headers: Headers | None = field(default=None, init=False, repr=False, compare=False)
-    _stuffed: Stuffed | None = field(default=None, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Keep content that came over the wire as it is, until somebody reads it."""
-        given: object = self.content
-        if isinstance(given, Stuffed):
-            object.__setattr__(self, "_stuffed", given)
-            object.__delattr__(self, "content")
-
-    if not TYPE_CHECKING:  # a checker would take it for a promise that there is every attribute
-
-        def __getattr__(self, name: str) -> object:
-            """The content, when it is first read: its slot is empty until then."""
-            if name != "content":
-                message = f"{type(self).__name__!r} object has no attribute {name!r}"
-                raise AttributeError(message)
-            content = self._stuffed.content()
-            object.__setattr__(self, "content", content)
-            return content
+    _stuffed: Stuffed | None = field(init=False, repr=False, compare=False)  # `_Content` sets it
 
     @property
     def size(self) -> int:
@@ -144,6 +126,37 @@ class Message:
         if self._stuffed:
             changes.setdefault("content", self._stuffed)
         return dataclasses.replace(self, **changes)
+
+
+class _Content:
+    """The attribute `content`: octets, made of what came over the wire when they are first read.
+
+    Not `__getattr__`: a class that has one makes the interpreter look up every other attribute slowly.
+    """
+
+    def __init__(self, slot: Any) -> None:  # noqa: ANN401 - a type without a name
+        self._slot = slot
+
+    def __get__(self, message: Message | None, owner: object = None) -> object:
+        if message is None:
+            return self._slot
+        try:
+            return self._slot.__get__(message)
+        except AttributeError:  # not read yet
+            assert message._stuffed is not None  # noqa: SLF001 - its other half
+            content = message._stuffed.content()  # noqa: SLF001 - as above
+            self._slot.__set__(message, content)
+            return content
+
+    def __set__(self, message: Message, given: object) -> None:
+        came = isinstance(given, Stuffed)
+        object.__setattr__(message, "_stuffed", given if came else None)
+        if not came:
+            self._slot.__set__(message, given)
+
+
+if not TYPE_CHECKING:
+    Message.content = _Content(Message.content)
 
 
 def received(content: Stuffed, **fields: Any) -> Message:  # noqa: ANN401 - those of the class
