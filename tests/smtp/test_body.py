@@ -133,17 +133,6 @@ def test_content_is_too_big_above_its_limit_however_it_comes(
 
 
 @pytest.mark.parametrize("stuffed", [True, False])
-@given(content=CONTENT, cuts=CUTS, large=LARGE)
-def test_there_are_at_least_as_many_line_ends_as_it_has_lines(
-    content: bytes, cuts: list[int], large: int, *, stuffed: bool
-) -> None:
-    """It says when there are too few lines for so many `Received:` fields."""
-    wire = ended(content)
-    for pieces in ways(wire, cuts):
-        assert collect(pieces, stuffed=stuffed, large=large).line_ends >= wire.count(b"\n")
-
-
-@pytest.mark.parametrize("stuffed", [True, False])
 @pytest.mark.parametrize("large", [1, LARGE_OCTETS])
 def test_what_finds_no_room_is_dropped_and_stays_so(large: int, *, stuffed: bool) -> None:
     """Also when there is room again before it ends."""

@@ -11,7 +11,7 @@ def has_bare_newlines(*pieces: bytes) -> bool:
     line_ends = LineEnds()
     for piece in pieces:
         line_ends.feed(piece)
-    return line_ends.bare
+    return line_ends.end()
 
 
 @pytest.mark.parametrize(
