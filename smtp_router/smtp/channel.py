@@ -4,6 +4,7 @@ Rules:
 1. One transaction at a time; what comes while there is none, is none of ours, and ends the connection.
 2. What comes behind the last reply that was owed ends it as well, and is never taken for the next one.
 3. Nothing is awaited here: whoever sends waits for one future, and limits are numbers for the `Alarm`.
+4. An outcome is told when all else is done: whoever hears it may use this connection at once.
 """
 
 import asyncio
@@ -174,32 +175,30 @@ class Channel(asyncio.Protocol):
             if self._transport.get_write_buffer_size():
                 handover.dot_is_out = False  # the last of it is still here, and stays
             handover.failed("timed out")
-            self._tell(handover)
         self.close()
+        if handover is not None:
+            self._tell(handover)
         return math.inf
 
     # What the transport does
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
-        handover, reader = self._handover, self._reader
+        handover = self._handover
         if handover is None:
             self.close()
             return
-        replies = reader.feed(data)
-        left = len(replies)
-        for code, octets in replies:
-            left -= 1
-            step = handover.on_reply(code, octets)
-            if step is not Next.WAIT:
-                if left or reader.is_partial:
-                    handover.out_of_step()
-                    step = Next.CLOSE
-                elif step is Next.KEEP and self._result.cancelled():
-                    step = Next.QUIT  # whoever waited has not had a turn yet to say so
-                self._do(step, handover)
-                break
-        if replies and handover is self._handover:
+        step = None if self._reader.is_partial else handover.at_once(data)
+        if step is None:
+            step = self._one_by_one(data, handover)
+        if step is Next.CONTENT:
+            self._send_content(handover)
+        elif step is Next.KEEP and not self._result.cancelled():
+            self._handover, self._content, self._due = None, (), math.inf
+            self._owner.ready(self)
+        elif step is not None:
+            self._do(step, handover)
+        if handover is self._handover and step is not None:
             self._limit(handover)
         if handover.is_decided and not self._result.done():
             self._result.tell(handover.outcome)  # last: what goes on there may use this connection
@@ -228,16 +227,26 @@ class Channel(asyncio.Protocol):
 
     # What follows
 
+    def _one_by_one(self, data: bytes, handover: Handover) -> Next | None:
+        """Read what has come, reply by reply; what is next, or `None` if no reply is whole."""
+        replies = self._reader.feed(data)
+        step: Next | None = None
+        for position, (code, octets) in enumerate(replies, 1):
+            step = handover.on_reply(code, octets)
+            if step is not Next.WAIT:
+                if position < len(replies) or self._reader.is_partial:
+                    handover.out_of_step()
+                    return Next.CLOSE
+                break
+        return step
+
     def _do(self, step: Next, handover: Handover) -> None:
         match step:
+            case Next.WAIT:
+                pass
             case Next.SAY:
                 self._transport.write(handover.say)
-            case Next.CONTENT:
-                self._send_content(handover)
-            case Next.KEEP:
-                self._handover, self._content, self._due = None, (), math.inf
-                self._owner.ready(self)
-            case Next.QUIT:
+            case Next.QUIT | Next.KEEP:  # not kept if whoever waited has not yet had a turn to say so
                 self.quit()
                 self._owner.gone(self)
             case _:
@@ -278,8 +287,8 @@ class Channel(asyncio.Protocol):
         try:
             self._on_final()
         except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
-            self._result.fail_later(error)
             self.close()
+            self._result.fail_later(error)
             return
         self._transport.write(octets)
         handover.dot_is_out = True
@@ -292,10 +301,12 @@ class Channel(asyncio.Protocol):
             self._alarm.by(self._due)
 
     def _lost(self, reason: str) -> None:
-        if self._handover is not None:
-            self._handover.lost(reason)
-            self._tell(self._handover)
+        handover = self._handover
+        if handover is not None:
+            handover.lost(reason)
         self.close()
+        if handover is not None:
+            self._tell(handover)
 
     def _tell(self, handover: Handover) -> None:
         if not self._result.done():

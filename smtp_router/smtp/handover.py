@@ -16,12 +16,14 @@ Source: RFC 5321 4.1.1, RFC 2920 3.1.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
-from smtp_router.smtp.reply_reader import text_of
+from smtp_router.core.reply import Reply
+from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, text_of
 from smtp_router.smtp.verdict import (
     LOGIN_CODES,
     Judge,
@@ -36,6 +38,9 @@ CLOSING = 421
 OUT_OF_STEP = "a reply that belongs to no command"
 
 _RSET = b"RSET\r\n"
+
+_GO_AHEAD = re.compile(2 * rb"2[0-9]{2} [^\r\n]*+\r\n" + rb"354 [^\r\n]*+\r\n")
+_TAKEN = re.compile(rb"(2[0-9]{2}) ([^\r\n]*+)\r\n")
 
 
 class Next(Enum):
@@ -64,6 +69,7 @@ class Handover:
         "_commands",
         "_data",
         "_finals",
+        "_goes_at_once",
         "_is_kept",
         "_is_resetting",
         "_judge",
@@ -112,6 +118,7 @@ class Handover:
         self._parts = False
         self._refusal: Outcome | None = None
         self._said = 0
+        self._goes_at_once = pipelining and self._data == 2  # noqa: PLR2004 - MAIL and a single RCPT
         self.answered = 0
         """How many replies have come."""
         self.outcome: Outcome | None = None
@@ -137,6 +144,31 @@ class Handover:
         if self.answered == self._data:
             return timeouts.data_s
         return timeouts.final_s if self.dot_is_out else math.inf
+
+    def at_once(self, octets: bytes) -> Next | None:
+        """Take a segment, if it is what nearly always comes: all replies that are owed, a line each.
+
+        Read like this they take a third of the time that the `ReplyReader` and `on_reply` need, which
+        read them to the same end. This presumes that no part of a reply has come before.
+
+        Returns:
+            What is next; `None`: nothing was taken.
+        """
+        if len(octets) > MAX_LINE_OCTETS:
+            return None
+        if self.answered == 0:
+            if self._goes_at_once and _GO_AHEAD.fullmatch(octets):
+                self._accepted = True
+                self.answered = self._said
+                self._said += 1
+                return Next.CONTENT
+        elif self.dot_is_out and self.answered > self._data and not self._answers_each:
+            taken = _TAKEN.fullmatch(octets)
+            if taken is not None:
+                self.answered += 1
+                self.outcome = Delivered(reply=Reply.parse(int(taken[1]), text_of(taken[2])))
+                return Next.QUIT if self._parts else Next.KEEP
+        return None
 
     def on_reply(self, code: int, octets: bytes) -> Next:
         """Take a reply."""
@@ -195,7 +227,7 @@ class Handover:
         begin = self._said
         self._said = begin + 1
         if self._pipelining and begin == 0:
-            self._said = self._data + (self._data == 2)  # noqa: PLR2004 - MAIL and a single RCPT
+            self._said = self._data + self._goes_at_once
         self.say = b"\r\n".join((*self._commands[begin : self._said], b""))
         return Next.SAY
 

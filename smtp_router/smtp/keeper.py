@@ -63,6 +63,11 @@ class Keeper:
         login = f" as {downstream.user}" if downstream.user is not None else ""
         self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", downstream.pool)
 
+    def at_hand(self) -> Channel | None:
+        """A connection that has been used before and is idle; `None`: ask for one with `lend`."""
+        slot = self.pool.at_hand(self._house.loop.time())
+        return None if slot is None else slot.connection
+
     async def lend(
         self, downstream: Downstream, timeouts: Timeouts, until: float, *, fresh: bool = False
     ) -> Channel:
@@ -120,8 +125,10 @@ class Keeper:
         if grant is not None:
             self._grant(grant)
         elif not close:
-            self._house.alarm.watch(self)
-            self._house.alarm.by(now + self._limits.idle_s)
+            alarm = self._house.alarm
+            alarm.watch(self)
+            if slot.expires_at < alarm.at:
+                alarm.by(slot.expires_at)
 
     def gone(self, channel: Channel) -> None:
         """A connection cannot be used any more."""

@@ -28,12 +28,14 @@ class Slot(Generic[Connection]):
         connection: `None` until it is opened, by whoever has the slot.
         messages: for how many it was lent.
         idle_since: when it came back.
+        expires_at: when it is idle for too long, or too old.
     """
 
     opened_at: float
     connection: Connection | None = None
     messages: int = 0
     idle_since: float = 0.0
+    expires_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class Pool(Generic[Connection, Waiter]):
             limits: how many, and for how long.
         """
         self._name = name
-        self._limits = limits
+        self._max_connections = limits.max_connections
+        self._max_messages = limits.max_messages_per_connection
+        self._idle_s = limits.idle_s
+        self._max_age_s = limits.max_connection_age_s
         self._is_retired = False
         self._slots: set[Slot[Connection]] = set()
         self._idle: list[Slot[Connection]] = []
@@ -68,7 +73,7 @@ class Pool(Generic[Connection, Waiter]):
         retired = ", retired" if self._is_retired else ""
         return (
             f"<Pool {self._name}: {busy} busy, {len(self._idle)} idle, {opening} opening"
-            f" of {self._limits.max_connections}, {len(self._waiting)} waiting{retired}>"
+            f" of {self._max_connections}, {len(self._waiting)} waiting{retired}>"
         )
 
     @property
@@ -80,6 +85,14 @@ class Pool(Generic[Connection, Waiter]):
     def idle_since(self) -> float:
         """Since when its longest idle connection is; `math.inf` if none is."""
         return self._idle[0].idle_since if self._idle else math.inf
+
+    def at_hand(self, now: float) -> Slot[Connection] | None:
+        """What `take` would lend with nothing to open or close, as nearly always; else `None`."""
+        if not self._idle or now >= self._idle[-1].expires_at:
+            return None
+        slot = self._idle.pop()
+        slot.messages += 1
+        return slot
 
     def take(
         self, now: float, *, fresh: bool = False
@@ -93,7 +106,7 @@ class Pool(Generic[Connection, Waiter]):
         Returns:
             A slot, or `None`: then wait. And what to close.
         """
-        close = self.expire(now) if self._idle and now >= self._expiry(self._idle[-1]) else []
+        close = self.expire(now) if self._idle and now >= self._idle[-1].expires_at else []
         if self._idle and not fresh:
             slot = self._idle.pop()
             slot.messages += 1
@@ -129,12 +142,14 @@ class Pool(Generic[Connection, Waiter]):
             Whose turn it is now, if somebody waits. And what to close.
         """
         assert slot.connection is not None
-        if self._is_worn(slot, now):
+        too_old_at = slot.opened_at + self._max_age_s
+        if self._is_retired or slot.messages >= self._max_messages or now >= too_old_at:
             return self.drop(slot, now), (slot.connection,)
         if self._waiting:
             slot.messages += 1
             return Grant(self._waiting.popleft(), slot), ()
         slot.idle_since = now
+        slot.expires_at = min(now + self._idle_s, too_old_at)
         self._idle.append(slot)
         return None, ()
 
@@ -151,11 +166,11 @@ class Pool(Generic[Connection, Waiter]):
 
     def expire(self, now: float) -> Sequence[Connection]:
         """What is idle for too long, or too old; to be closed."""
-        return self._remove([slot for slot in self._idle if now >= self._expiry(slot)])
+        return self._remove([slot for slot in self._idle if now >= slot.expires_at])
 
     def next_expiry(self) -> float:
         """When to ask for that again; `math.inf` while nothing is idle."""
-        return min(map(self._expiry, self._idle), default=math.inf)
+        return min((slot.expires_at for slot in self._idle), default=math.inf)
 
     def evict(self) -> Sequence[Connection]:
         """What has been idle for longest, if anything; to be closed."""
@@ -168,24 +183,12 @@ class Pool(Generic[Connection, Waiter]):
 
     @property
     def _is_full(self) -> bool:
-        return len(self._slots) >= self._limits.max_connections
+        return len(self._slots) >= self._max_connections
 
     def _open(self, now: float) -> Slot[Connection]:
         slot: Slot[Connection] = Slot(opened_at=now, messages=1)
         self._slots.add(slot)
         return slot
-
-    def _expiry(self, slot: Slot[Connection]) -> float:
-        limits = self._limits
-        return min(slot.idle_since + limits.idle_s, slot.opened_at + limits.max_connection_age_s)
-
-    def _is_worn(self, slot: Slot[Connection], now: float) -> bool:
-        limits = self._limits
-        return (
-            self._is_retired
-            or slot.messages >= limits.max_messages_per_connection
-            or now >= slot.opened_at + limits.max_connection_age_s
-        )
 
     def _remove(self, slots: Sequence[Slot[Connection]]) -> Sequence[Connection]:
         for slot in slots:

@@ -16,7 +16,7 @@ from smtp_router.smtp.client_tls import ClientTLS
 from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
-from smtp_router.smtp.received import received_field
+from smtp_router.smtp.received import Stamp
 from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
 from smtp_router.tokens.tokens import Tokens
 
@@ -39,7 +39,8 @@ class SmtpSender:
         """
         self._max_connections = max_connections
         self._keepers: dict[Hashable, Keeper] = {}
-        self._found: dict[int, tuple[Downstream, str, Keeper]] = {}
+        self._ways: dict[int, _Way] = {}
+        self._stamp = Stamp("")
         self._retained: Settings | None = None
         self._wanted: frozenset[Hashable] = frozenset()
         self._shared: House | None = None
@@ -63,27 +64,29 @@ class SmtpSender:
         A kept connection that turns out to be dead before it has answered MAIL says nothing about the
         downstream, so the message goes over a fresh one within the same attempt.
         """
-        keeper = self._keeper(downstream, settings.hostname)
-        received = received_field(message, settings.hostname)
+        way = self._way(downstream, settings.hostname)
+        received = way.stamp.field(message)
         stuffed = on_the_wire(message)
         content = (received, *stuffed.pieces, b".\r\n")
         size = len(received) + stuffed.size
-        judge = judge_by(downstream.rules)
+        keeper, timeouts = way.keeper, settings.timeouts
         fresh = False
         try:
             while True:
-                channel = await keeper.lend(downstream, settings.timeouts, until, fresh=fresh)
+                channel = None if fresh else keeper.at_hand()
+                kept = channel is not None
+                if channel is None:
+                    channel = await keeper.lend(downstream, timeouts, until, fresh=fresh)
+                    kept = keeper.is_used(channel)
                 try:
-                    handover = _handover(
-                        channel.peer, message, size, judge=judge, kept=keeper.is_used(channel)
-                    )
+                    handover = _handover(channel.peer, message, size, judge=way.judge, kept=kept)
                 except BaseException:
                     keeper.ready(channel)
                     raise
                 result = channel.begin(
                     handover,
                     content,
-                    settings.timeouts,
+                    timeouts,
                     until=until,
                     deadline=deadline,
                     on_final=on_final,
@@ -102,7 +105,7 @@ class SmtpSender:
         wanted = await asyncio.to_thread(_Wanted.of, settings)  # there may be thousands
         self._wanted = wanted.keys
         self._retained = settings
-        self._found.clear()
+        self._ways.clear()
         for key, keeper in tuple(self._keepers.items()):
             if key not in self._wanted:
                 keeper.retire()
@@ -122,7 +125,7 @@ class SmtpSender:
         for keeper in self._keepers.values():
             keeper.retire()
         self._keepers.clear()
-        self._found.clear()
+        self._ways.clear()
         channels = tuple(self._shared.channels) if self._shared else ()
         for channel in channels:
             channel.hurry()
@@ -130,11 +133,19 @@ class SmtpSender:
         if self._shared:
             await self._shared.tokens.close()
 
+    def _way(self, downstream: Downstream, hostname: str) -> "_Way":
+        """The way there; looked up by identity first, since values take time to compare."""
+        way = self._ways.get(id(downstream))
+        if way is not None and way.downstream is downstream and way.stamp.hostname == hostname:
+            return way
+        if self._stamp.hostname != hostname:
+            self._stamp = Stamp(hostname)
+        keeper = self._keeper(downstream, hostname)
+        way = _Way(downstream, keeper, judge_by(downstream.rules), self._stamp)
+        self._ways[id(downstream)] = way
+        return way
+
     def _keeper(self, downstream: Downstream, hostname: str) -> Keeper:
-        """Who keeps its connections; looked up by identity first, since values take time to compare."""
-        found = self._found.get(id(downstream))
-        if found is not None and found[0] is downstream and found[1] == hostname:
-            return found[2]
         key = _key(downstream, hostname)
         keeper = self._keepers.get(key)
         if keeper is None:
@@ -142,7 +153,6 @@ class SmtpSender:
             if self._retained is not None and key not in self._wanted:  # an epoch that is past
                 keeper.retire()
             self._keepers[key] = keeper
-        self._found[id(downstream)] = downstream, hostname, keeper
         return keeper
 
     def _house(self) -> House:
@@ -159,6 +169,16 @@ class SmtpSender:
 def _key(downstream: Downstream, hostname: str) -> Hashable:
     """What two downstreams have in common if they can share connections: all that matters, by value."""
     return hostname, *(getattr(downstream, key) for key in _KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What is the same for all messages that go to a downstream."""
+
+    downstream: Downstream
+    keeper: Keeper
+    judge: Judge
+    stamp: Stamp
 
 
 @dataclass(frozen=True, slots=True)

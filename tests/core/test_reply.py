@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp_router.core.reply import MAX_TEXT_OCTETS, Reply, printable
@@ -128,6 +128,20 @@ def test_a_downstreams_enhanced_code_is_taken_off_its_text(
 def test_a_downstreams_code_that_is_none_is_refused(code: int) -> None:
     with pytest.raises(ValueError, match="a reply code is"):
         Reply.parse(code, "whatever")
+
+
+PARTS = ("2.0.0", "2.0.0", "5.1.1", "4.2.1", " ", " ", "  ", "\t", "ok", "\n", "é", ".", "1", "22", "~")
+
+
+@given(
+    st.sampled_from([250, 250, 354, 450, 550]),
+    st.lists(st.sampled_from(PARTS), max_size=8).map("".join) | st.text(),
+)
+@example(250, "2.0.0 " + MAX_TEXT_OCTETS * "x")
+@example(250, (MAX_TEXT_OCTETS - 6) * "x" + " " + 6 * "y")
+def test_a_plain_text_is_as_the_long_way_has_it(code: int, text: str) -> None:
+    # what is behind a line that says nothing is read the long way
+    assert Reply.parse(code, text) == Reply.parse(code, f"\n{text}")
 
 
 @given(st.integers(200, 599), st.text())

@@ -3,14 +3,16 @@
 import itertools
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Rejected, Reply, Stage
 from smtp_router.config.settings import Timeouts
 from smtp_router.smtp.handover import Handover, Next
+from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, ReplyReader
 
 ONE = ("a@b.example",)
 TWO = ("a@b.example", "c@b.example")
@@ -329,6 +331,86 @@ def test_one_positive_reply_too_many_before_the_354_is_never_a_delivery(
     assert isinstance(played.outcome, Deferred)
     assert played.step is Next.CLOSE
     assert "content" not in played.said
+
+
+# All at once
+
+
+WORDS = b"250 2.0.0 ok\r\n", b"250 \r\n", b"354 go\r\n", b"299 x\xff  \r\n"
+SEGMENTS = st.lists(
+    st.sampled_from(
+        [*WORDS, *WORDS, b"250-a\r\n", b"250\r\n", b"450 no\r\n", b"250", b" ", b"\r\n", b"\n"]
+    ),
+    max_size=4,
+).map(b"".join)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a handover has come: so many of MAIL and RCPT are taken; and what came of the content."""
+
+    taken: int = 3
+    asked: bool = True
+    sent: bool = True
+    parts: bool = False
+
+    def bring(self, handover: Handover, recipients: int) -> None:
+        replies = [*(["250"] * min(self.taken, recipients + 1)), *(["354"] if self.asked else [])]
+        play(handover, *replies, early=not self.sent)
+        if self.parts:
+            handover.part()
+
+
+BEGUN, SENT, PARTING = State(0, asked=False), State(), State(parts=True)
+STATES = (BEGUN, State(1, asked=False), State(sent=False), SENT, PARTING)
+
+
+@given(
+    SEGMENTS,
+    st.sampled_from(STATES),
+    st.builds(
+        dict, pipelining=st.booleans(), kept=st.booleans(), each=st.booleans(), count=st.integers(1, 2)
+    ),
+)
+@example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 1})
+@example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 2})
+@example(b"250 2.0.0 taken\r\n", SENT, {"pipelining": True, "count": 1})
+@example(b"250 2.0.0 taken\r\n", PARTING, {"pipelining": True, "count": 1})
+@example(b"250 2.0.0 taken\r\n", SENT, {"pipelining": True, "count": 2, "each": True})
+@example(b"250 " + MAX_LINE_OCTETS * b"x" + b"\r\n", SENT, {"pipelining": True, "count": 1})
+def test_what_is_taken_at_once_is_as_if_it_was_read_reply_by_reply(
+    segment: bytes, state: State, how: dict[str, Any]
+) -> None:
+    options = dict(how)
+    recipients = TWO[: options.pop("count")]
+
+    def made() -> Handover:
+        handover = Handover([b"MAIL", *(b"RCPT" for _ in recipients)], recipients, **options)
+        state.bring(handover, len(recipients))
+        return handover
+
+    fast, slow, reader = made(), made(), ReplyReader()
+    step = fast.at_once(segment)
+    if step is None:
+        assert _all_of(fast) == _all_of(slow)
+        return
+    *steps, last = [slow.on_reply(code, octets) for code, octets in reader.feed(segment)]
+    assert steps == [Next.WAIT] * len(steps)
+    assert (step, reader.is_partial) == (last, False)
+    assert _all_of(fast) == _all_of(slow)
+
+
+def _all_of(handover: Handover) -> dict[str, object]:
+    return {name: getattr(handover, name) for name in Handover.__slots__}
+
+
+def test_what_nearly_always_comes_is_taken_at_once() -> None:
+    handover = begin(kept=True)
+    assert handover.at_once(b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n") is Next.CONTENT
+    assert handover.at_once(b"250 2.0.0 taken\r\n") is None  # too early
+    handover.dot_is_out = True
+    assert handover.at_once(b"250 2.0.0 taken\r\n") is Next.KEEP
+    assert handover.outcome == Delivered(reply=Reply(code=250, enhanced="2.0.0", text="taken"))
 
 
 # Kept connections

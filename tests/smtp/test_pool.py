@@ -21,7 +21,11 @@ class Bench:
         self.opened = 0
         self.closed: list[int] = []
 
-    def take(self, *, fresh: bool = False) -> Slot[int] | None:
+    def take(self, *, fresh: bool = False, at_hand: bool = False) -> Slot[int] | None:
+        """Ask for one; `at_hand`: first for what nobody has to wait for, as a keeper does."""
+        found = self.pool.at_hand(self.now) if at_hand and not fresh else None
+        if found is not None:
+            return found
         slot, close = self.pool.take(self.now, fresh=fresh)
         self.closed += close
         return self.open(slot) if slot and slot.connection is None else slot
@@ -198,6 +202,18 @@ def test_one_grows_so_old_and_is_closed_when_it_comes_back_or_is_idle() -> None:
     assert bench.closed == [2, 1]
 
 
+def test_the_one_at_hand_is_the_one_that_would_be_lent() -> None:
+    bench = Bench(idle_s=30)
+    assert bench.pool.at_hand(bench.now) is None
+    slots = [bench.lend() for _ in range(2)]
+    for slot in slots:
+        bench.give_back(slot)
+    assert bench.pool.at_hand(bench.now + 29) is slots[1]
+    assert slots[1].messages == 2
+    assert bench.pool.at_hand(bench.now + 30) is None
+    assert bench.lend() is slots[0]
+
+
 def test_a_fresh_one_is_not_one_that_is_idle() -> None:
     bench = Bench(max_connections=2)
     idle = bench.lend()
@@ -291,9 +307,9 @@ class Usage(RuleBasedStateMachine):
             self.bench.open(slot)
         self.lent.append(slot)
 
-    @rule(fresh=st.booleans())
-    def take(self, *, fresh: bool) -> None:
-        slot = self.bench.take(fresh=fresh)
+    @rule(fresh=st.booleans(), at_hand=st.booleans())
+    def take(self, *, fresh: bool, at_hand: bool) -> None:
+        slot = self.bench.take(fresh=fresh, at_hand=at_hand)
         if slot is not None:
             assert slot not in self.lent
             assert not self.waiting  # nobody overtakes

@@ -6,9 +6,11 @@ from email import message_from_bytes
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smtp_router.core.message import TLS, Session
-from smtp_router.smtp.received import received_field
+from smtp_router.smtp.received import Stamp
 from tests.support import make_message
 
 V4 = Session(peer="192.0.2.1", peer_port=4, ehlo="client.example")
@@ -62,7 +64,7 @@ ENCRYPTED = TLS(version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384")
     ],
 )
 def test_a_field(changes: dict[str, Any], field: str) -> None:
-    assert received_field(make_message(**changes), "router.example") == field.encode()
+    assert Stamp("router.example").field(make_message(**changes)) == field.encode()
 
 
 @pytest.mark.parametrize(
@@ -85,12 +87,26 @@ def test_the_protocol_has_its_registered_name(
         session=Session(peer="192.0.2.1", ehlo="x", esmtp=esmtp, tls=tls, authenticated=authenticated),
         mail_parameters={"SMTPUTF8": None} if utf8 else {},
     )
-    assert f" with {protocol} id ".encode() in received_field(message, "router.example")
+    assert f" with {protocol} id ".encode() in Stamp("router.example").field(message)
+
+
+ZONES = st.sampled_from([UTC, UTC, timezone(timedelta(0)), timezone(timedelta(hours=2))])
+TIMES = st.builds(
+    datetime, *map(st.just, (2026, 2, 3, 4, 5)), st.integers(5, 7), st.integers(0, 999_999)
+)
+
+
+@given(st.lists(st.tuples(TIMES, ZONES), max_size=9))
+def test_a_stamp_says_the_time_of_each_message(times: list[tuple[datetime, timezone]]) -> None:
+    stamp = Stamp("router.example")
+    for when, zone in times:
+        message = make_message(received_at=when.replace(tzinfo=UTC).astimezone(zone))
+        assert stamp.field(message) == Stamp("router.example").field(message)
 
 
 def test_every_line_of_it_is_short_and_folded() -> None:
     message = make_message(session=V6, rcpt_tos=(200 * "a" + "@b.example",))
-    first, *others = received_field(message, "router.example").split(b"\r\n")
+    first, *others = Stamp("router.example").field(message).split(b"\r\n")
     assert first.startswith(b"Received: ")
     assert others.pop() == b""
     assert all(re.match(rb"\t\S", line) for line in others)
@@ -98,6 +114,7 @@ def test_every_line_of_it_is_short_and_folded() -> None:
 
 
 def test_it_can_be_read_by_a_parser_of_mail() -> None:
-    field = received_field(make_message(session=V4, received_at=datetime.now(UTC)), "router.example")
+    message = make_message(session=V4, received_at=datetime.now(UTC))
+    field = Stamp("router.example").field(message)
     parsed = message_from_bytes(field + b"Subject: hello\r\n\r\nbody\r\n")
     assert [name for name, _ in parsed.items()] == ["Received", "Subject"]
