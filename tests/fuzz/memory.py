@@ -136,7 +136,11 @@ class Pipe(asyncio.Transport):
         """A segment arrives; nothing does where nobody reads."""
         assert self._reading
         if octets and not self._closing:
-            self._protocol.data_received(octets)
+            asyncio._set_running_loop(self._loop)  # noqa: SLF001 - as when a real one calls
+            try:
+                self._protocol.data_received(octets)
+            finally:
+                asyncio._set_running_loop(None)  # noqa: SLF001
 
     def read(self) -> None:
         """Read all that there is."""
