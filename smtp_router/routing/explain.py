@@ -16,6 +16,7 @@ from smtp_router.core.outcome import Deferred, Outcome, Stage
 from smtp_router.core.trace import Trace
 from smtp_router.routing.epoch import Epoch
 from smtp_router.routing.frozen import FrozenTarget
+from smtp_router.routing.journal import Journal
 from smtp_router.routing.router import Router
 from smtp_router.routing.traces import Traces
 
@@ -94,7 +95,7 @@ class _Nobody:
         return NOT_SENT
 
 
-class _Silence:
+class _Silence(Journal):
     """A journal that nobody reads."""
 
     def writes(self, level: int) -> bool:

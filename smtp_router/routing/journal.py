@@ -5,20 +5,43 @@ to `logging` directly.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Attempt, Delivered
+from smtp_router.core.trace import Trace
+from smtp_router.routing.lines import attempt_line, message_line
 
 NAME = "smtp_router.routing.router"
 """The logger that these lines are of."""
 
 
-class Journal(Protocol):
+class Journal(ABC):
     """Takes lines."""
 
+    def attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
+        """Write about an attempt.
+
+        Args:
+            message: as it was received.
+            outgoing: as the plugins left it.
+            attempt: what became of it.
+        """
+        level = logging.INFO if isinstance(attempt.outcome, Delivered) else logging.WARNING
+        if self.writes(level):
+            self.write(level, "attempt", attempt_line(message, outgoing, attempt))
+
+    def message(self, message: Message, trace: Trace, seconds: float) -> None:
+        """Write about a message that was dealt with in so many seconds."""
+        if self.writes(logging.INFO):
+            self.write(logging.INFO, "message", message_line(message, trace, seconds))
+
+    @abstractmethod
     def writes(self, level: int) -> bool:
         """Whether lines of this level are written at all."""
-        ...
 
+    @abstractmethod
     def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         """Write one line.
 
@@ -27,10 +50,9 @@ class Journal(Protocol):
             event: a constant message.
             fields: in their order; those that are `None` may be left out.
         """
-        ...
 
 
-class LoggingJournal:
+class LoggingJournal(Journal):
     """Writes with the standard library's `logging`."""
 
     def __init__(self) -> None:

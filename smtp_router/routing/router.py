@@ -22,7 +22,7 @@ from smtp_router.core.decision import (
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
-from smtp_router.core.outcome import Attempt, Delivered, InDoubt
+from smtp_router.core.outcome import Attempt, InDoubt
 from smtp_router.core.reply import Reply
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
@@ -30,7 +30,7 @@ from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.epoch import Epoch, Offer, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
-from smtp_router.routing.lines import attempt_line, message_line, used_up_line
+from smtp_router.routing.lines import used_up_line
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.reasons import left_out
 from smtp_router.routing.shield import to_the_end
@@ -134,8 +134,7 @@ class Router:
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
-            line = message_line(message, trace, self._clock.now() - started)
-            self._journal.write(logging.INFO, "message", line)
+            self._journal.message(message, trace, self._clock.now() - started)
             self._keep(trace)
             self._note_doubt(message, reply, trace.attempts, epoch)
         return reply
@@ -239,8 +238,7 @@ class Router:
             attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
             trace.tried(attempt)
             passage.ended(attempt, now)
-        level = logging.INFO if isinstance(outcome, Delivered) else logging.WARNING
-        self._journal.write(level, "attempt", attempt_line(message, outgoing, attempt))
+        self._journal.attempt(message, outgoing, attempt)
         if route.shadow:
             route.shadow.tell(message, attempt)
         if way.chains.after:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtp_router.core.outcome import OutcomeKind
+from smtp_router.routing.journal import Journal
 from smtp_router.simulation.histogram import Histogram
 
 MOST = 240
@@ -84,7 +85,7 @@ class Tally:
         """How long attempts took."""
 
 
-class Figures:
+class Figures(Journal):
     """A run's; see `smtp_router.routing.journal.Journal`."""
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -196,7 +196,7 @@ class _Feed:
             self._wait()
 
 
-class _Copied:
+class _Copied(Journal):
     """A journal whose lines go to a log, too."""
 
     def __init__(self, first: Journal, clock: LoopClock, log: Log) -> None:

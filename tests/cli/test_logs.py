@@ -6,19 +6,27 @@ import io
 import logging
 import resource
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, TextLines, text_line
-from smtp_router.core.outcome import Stage
+from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, text_line
+from smtp_router.cli.quick_lines import QuickLines
+from smtp_router.core.downstream import Downstream
+from smtp_router.core.message import Message
+from smtp_router.core.outcome import Attempt, Deferred, Delivered, Stage
+from smtp_router.core.reply import Reply
+from smtp_router.core.trace import Trace
+from smtp_router.routing.journal import Journal
 from tests.cli.test_systemd import READY, Systemd
 from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawClient
 from tests.running import PASSWORD, USER, Program, _Running, one_user
+from tests.support import make_message
 from tests.witness import Witness
 
 
@@ -105,18 +113,63 @@ def test_a_disk_that_is_full_of_log_keeps_no_mail_from_its_way(tmp_path: Path) -
     assert "log could not be written lines=" in text
 
 
-KEYS = st.lists(st.sampled_from(("id", "user", "bytes", "reply", "reason")), unique=True)
-WORDS = st.text() | st.text('ab1@.=<>{}"\\` ') | st.integers() | st.none() | st.sampled_from(Stage)
-LINE = KEYS.flatmap(lambda keys: st.fixed_dictionaries(dict.fromkeys(keys, WORDS)))
+WORDS = st.text() | st.just("\ud800") | st.text('ab1@.=<>{}"\\` ', min_size=1)
+REPLIES = st.none() | st.builds(Reply, code=st.sampled_from((250, 450)), text=WORDS)
+OUTCOMES = st.builds(
+    Delivered, stage=st.sampled_from((Stage.FINAL, Stage.DATA)), reply=REPLIES
+) | st.builds(Deferred, stage=st.sampled_from(Stage), reply=REPLIES, reason=WORDS)
+ATTEMPTS = st.builds(
+    Attempt,
+    downstream=st.builds(Downstream, name=WORDS, host=st.just("h"), port=st.just(25)),
+    outcome=OUTCOMES,
+    seconds=st.floats(0, 1e6),
+)
+MESSAGES = st.builds(make_message, id=WORDS, user=WORDS, mail_from=WORDS)
 
 
-@given(st.lists(st.tuples(st.sampled_from(("attempt", "message sent")), LINE)), st.floats(0, 4e9))
-@example([("attempt", {"id": "a", "user": "b=c", "reply": "x"})], 1.5)
-@example([("attempt", {"id": "", "user": "b", "reply": "x y"})], 1.9999)
-def test_lines_made_from_templates_are_those_that_are_made_word_by_word(
-    lines: list[tuple[str, dict[str, object]]], now: float
+class Written(Journal):
+    """What is written word by word."""
+
+    def __init__(self, now: float) -> None:
+        self.line = ""
+        self._now = now
+
+    def writes(self, level: int) -> bool:
+        return level >= logging.INFO
+
+    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        self.line = text_line(self._now, level, "", event, fields)
+
+
+@given(
+    st.tuples(MESSAGES, MESSAGES), st.lists(ATTEMPTS), REPLIES, WORDS | st.just(""), st.floats(0, 4e9)
+)
+def test_quick_lines_are_those_that_are_made_word_by_word(
+    messages: tuple[Message, Message],
+    attempts: list[Attempt],
+    reply: Reply | None,
+    canary: str,
+    now: float,
 ) -> None:
-    quick = TextLines()
-    for event, fields in lines:
-        for level in (logging.INFO, logging.WARNING, 25):
-            assert quick(now, level, "", event, fields) == text_line(now, level, "", event, fields)
+    quick, slow = QuickLines(), Written(now)
+    message, outgoing = messages
+    for attempt in attempts:
+        slow.attempt(message, outgoing, attempt)
+        assert quick.attempt(now, message, outgoing, attempt) in (None, slow.line)
+    trace = Trace(message)
+    trace.attempts, trace.reply, trace.canary = attempts, reply, canary
+    slow.message(message, trace, now / 7)
+    assert quick.message(now, message, trace, now / 7) in (None, slow.line)
+
+
+def test_mail_that_was_delivered_has_quick_lines() -> None:
+    message = make_message()
+    attempt = Attempt(
+        downstream=Downstream(name="a", host="h", port=25),
+        outcome=Delivered(reply=Reply(code=250, text="Ok")),
+        seconds=0.1,
+    )
+    trace = Trace(message)
+    trace.attempts, trace.reply = [attempt], Reply(code=250, enhanced="2.0.0", text="Delivered")
+    assert QuickLines().attempt(0.0, message, message, attempt)
+    assert QuickLines().message(0.0, message, trace, 0.1)

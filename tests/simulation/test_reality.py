@@ -20,6 +20,7 @@ from smtp_router.cli.logs import json_line
 from smtp_router.config.load import Loaded, parse
 from smtp_router.config.scenario import Kind, Scenario
 from smtp_router.hooks.registry import Registry
+from smtp_router.routing.journal import Journal
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import Router
 from smtp_router.simulation.recorded import Recorded
@@ -59,7 +60,7 @@ class AheadClock:
         raise NotImplementedError
 
 
-class Lines:
+class Lines(Journal):
     """A journal that keeps what `serve --log-format json` would write."""
 
     def __init__(self, clock: AheadClock) -> None:

@@ -1,0 +1,15 @@
+"""Which words of a log line stand as they are, and how the others are quoted."""
+
+import re
+from json.encoder import encode_basestring_ascii
+
+_PLAIN = re.compile(r"[a-zA-Z0-9_.:/@+<>\[\]*~,;()'!?$%&#|^-]+")
+
+PLAIN_OCTETS = bytes(code for code in range(128) if _PLAIN.fullmatch(chr(code)))
+"""A word of these, with one of them at least, needs no quotes."""
+
+
+def quoted(value: object) -> str:
+    """As it is when it cannot be mistaken; else as a JSON string, in which nothing breaks a line."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else encode_basestring_ascii(text)
