@@ -12,9 +12,8 @@ WANTED_FILES = 65_536
 class MonotonicClock:
     """The clock that event loops go by, read directly: uvloop's own copy moves in milliseconds."""
 
-    def now(self) -> float:
-        """The present instant in seconds."""
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
+    """The present instant in seconds."""
 
     def wall(self) -> datetime:
         """The present, in UTC."""

@@ -109,6 +109,7 @@ class Epoch:
     Args:
         number: counted from 1.
         loaded: the configuration it was built from.
+        settings: those in it.
         routes: by login name.
         password_kinds: the forms in which passwords are stored.
         networks: whose the clients from certain addresses are.
@@ -117,15 +118,11 @@ class Epoch:
 
     number: int
     loaded: Loaded
+    settings: Settings
     routes: Mapping[str, Route]
     password_kinds: frozenset[Kind]
     networks: Networks
     shared: Targets
-
-    @property
-    def settings(self) -> Settings:
-        """The settings."""
-        return self.loaded.settings
 
     @property
     def plugin_files(self) -> frozenset[PluginFile]:
@@ -167,6 +164,7 @@ def build(
     return Epoch(
         number=number,
         loaded=loaded,
+        settings=loaded.settings,
         routes=MappingProxyType(routes),
         password_kinds=kinds,
         networks=Networks(loaded.settings.users),
