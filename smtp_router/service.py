@@ -6,9 +6,10 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from smtp_router.config.load import Loaded
 from smtp_router.config.settings import Settings
@@ -313,9 +314,9 @@ class Service:
         """The mechanisms that the stored passwords can answer."""
         return mechanisms_for(self._epochs.current.password_kinds)
 
-    async def route(self, message: Message) -> Reply:
+    def route(self, message: Message) -> Coroutine[Any, Any, Reply]:
         """Deliver a message; what the client hears."""
-        return await self._router.route(message)
+        return self._router.route(message)
 
     def gone(self, message: Message, unheard: Reply | None = None) -> None:
         """The client of a message has gone: while it is being routed, or before it heard this reply."""

@@ -170,15 +170,44 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that was not offered.
         """
-        until = None
-        for call in self.select:
+        found = self.begin_select(message, downstreams, attempts, within_s=within_s, trace=trace)
+        return found if found is None or isinstance(found, Downstream) else await found
+
+    def begin_select(
+        self,
+        message: Message,
+        downstreams: Sequence[Downstream],
+        attempts: Sequence[Attempt],
+        *,
+        within_s: float = math.inf,
+        trace: Trace | None = None,
+    ) -> Downstream | Coroutine[Any, Any, Downstream | None] | None:
+        """The same: the answer, or what is still to be awaited if a plugin takes its time."""
+        for position, call in enumerate(self.select):
             found = call.begin((message, downstreams, attempts), trace)
             if found.__class__ is not Downstream and inspect.isawaitable(found):
-                until = until or asyncio.get_running_loop().time() + within_s
+                until = asyncio.get_running_loop().time() + within_s
+                values = message, downstreams, attempts
+                return self._go_on_asking(found, position, values, until, trace)
+            chosen = _answered(call, found, downstreams, trace)
+            if chosen:
+                return chosen
+        return None
+
+    async def _go_on_asking(
+        self,
+        found: Any,  # noqa: ANN401 - as the hook has it
+        position: int,
+        values: tuple[Message, Sequence[Downstream], Sequence[Attempt]],
+        until: float,
+        trace: Trace | None,
+    ) -> Downstream | None:
+        for call in self.select[position:]:
+            if call is not self.select[position]:
+                found = call.begin(values, trace)
+            if inspect.isawaitable(found):
                 found = await call.finish(found, self.timeout_s, until, trace)
-            chosen = one_of(call, found, downstreams)
-            if trace:
-                trace.said(call.plugin, call.hook, chosen.name if chosen else None)
+            chosen = _answered(call, found, values[1], trace)
             if chosen:
                 return chosen
         return None
@@ -199,21 +228,41 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that is no message.
         """
-        until = None
-        for call in self.before:
+        changed = self.begin_before_send(message, downstream, within_s=within_s, trace=trace)
+        return changed if isinstance(changed, Message) else await changed
+
+    def begin_before_send(
+        self,
+        message: Message,
+        downstream: Downstream,
+        *,
+        within_s: float = math.inf,
+        trace: Trace | None = None,
+    ) -> Message | Coroutine[Any, Any, Message]:
+        """The same: the message, or what is still to be awaited if a plugin takes its time."""
+        for position, call in enumerate(self.before):
             changed = call.begin((message, downstream), trace)
             if changed.__class__ is not Message and inspect.isawaitable(changed):
-                until = until or asyncio.get_running_loop().time() + within_s
+                until = asyncio.get_running_loop().time() + within_s
+                return self._go_on_changing(changed, position, (message, downstream), until, trace)
+            message = _changed(call, message, changed, trace)
+        return message
+
+    async def _go_on_changing(
+        self,
+        changed: Any,  # noqa: ANN401 - as the hook has it
+        position: int,
+        values: tuple[Message, Downstream],
+        until: float,
+        trace: Trace | None,
+    ) -> Message:
+        message, downstream = values
+        for call in self.before[position:]:
+            if call is not self.before[position]:
+                changed = call.begin((message, downstream), trace)
+            if inspect.isawaitable(changed):
                 changed = await call.finish(changed, self.timeout_s, until, trace)
-            if trace:
-                trace.said(call.plugin, call.hook, None if changed is None else "changed")
-            if changed is None:
-                continue
-            if not isinstance(changed, Message):
-                what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
-                raise PluginError(call.plugin, what)
-            _check_changed(call, message, changed)
-            message = changed
+            message = _changed(call, message, changed, trace)
         return message
 
     async def after_send(
@@ -270,6 +319,37 @@ def _picker(positions: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[
 def _log_failure(call: HookCall, message: Message) -> None:
     fields = {"id": message.id, "plugin": call.plugin, "hook": call.hook}
     log.exception("plugin failed", extra={"fields": fields})  # noqa: LOG004 - called by handlers
+
+
+def _answered(
+    call: HookCall, found: object, downstreams: Sequence[Downstream], trace: Trace | None
+) -> Downstream | None:
+    """What a plugin has chosen.
+
+    Raises:
+        PluginError: it was not offered.
+    """
+    chosen = one_of(call, found, downstreams)
+    if trace:
+        trace.said(call.plugin, call.hook, chosen.name if chosen else None)
+    return chosen
+
+
+def _changed(call: HookCall, message: Message, changed: object, trace: Trace | None) -> Message:
+    """The message as a plugin has left it.
+
+    Raises:
+        PluginError: what it returned is none.
+    """
+    if trace:
+        trace.said(call.plugin, call.hook, None if changed is None else "changed")
+    if changed is None:
+        return message
+    if not isinstance(changed, Message):
+        what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
+        raise PluginError(call.plugin, what)
+    _check_changed(call, message, changed)
+    return changed
 
 
 def one_of(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> Downstream | None:

@@ -191,7 +191,10 @@ class Router:
             step = next_step(attempts, self._clock.now(), limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
-            offer = await self._offer(route, attempts, limits.deadline)
+            offer = route.offer(attempts, self._clock.now())
+            if not offer.downstreams or self._lines.has(route, attempts):
+                await self._lines.wait(route, attempts, limits.deadline)
+                offer = route.offer(attempts, self._clock.now())
             now = self._clock.now()
             offered = preferred(offer.downstreams, doubt)
             trace.begin(offered, left_out(route.targets, offered, attempts, now))
@@ -199,9 +202,11 @@ class Router:
                 line = used_up_line(message, route, attempts, self._clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
                 return without_room(attempts)
-            chosen = await way.chains.select_downstream(
+            chosen = way.chains.begin_select(
                 message, offered, tuple(attempts), within_s=limits.deadline - now, trace=trace
             )
+            if chosen is not None and not isinstance(chosen, Downstream):
+                chosen = await chosen
             if route.shadow:
                 route.shadow.compare(message, offered, tuple(attempts), chosen, trace)
             if chosen:
@@ -224,7 +229,8 @@ class Router:
             outgoing = message
             if way.chains.before:
                 left_s = limits.deadline - now
-                outgoing = await way.chains.before_send(message, chosen, within_s=left_s, trace=trace)
+                changed = way.chains.begin_before_send(message, chosen, within_s=left_s, trace=trace)
+                outgoing = changed if isinstance(changed, Message) else await changed
             began = self._clock.now()
             outcome = await self._sender.send(
                 outgoing,
@@ -245,14 +251,6 @@ class Router:
             rest = way.chains.begin_after_send(message, attempt, trace=trace)
             if rest is not None:
                 await to_the_end(rest)
-
-    async def _offer(self, route: Route, attempts: list[Attempt], deadline: float) -> Offer:
-        """What there is to choose from; waits, if the limits say so, until there is anything."""
-        offer = route.offer(attempts, self._clock.now())
-        if offer.downstreams and not self._lines.has(route, attempts):
-            return offer
-        await self._lines.wait(route, attempts, deadline)
-        return route.offer(attempts, self._clock.now())
 
     def _keep(self, trace: Trace) -> None:
         self._traces.add(trace)

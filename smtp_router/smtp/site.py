@@ -1,7 +1,8 @@
 """What a session needs from the router it belongs to."""
 
+from collections.abc import Coroutine
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from smtp_router.config.settings import Settings
 from smtp_router.core.message import Message
@@ -52,7 +53,7 @@ class Site(Protocol):
         """The mechanisms that are offered."""
         ...
 
-    async def route(self, message: Message) -> Reply:
+    def route(self, message: Message) -> Coroutine[Any, Any, Reply]:
         """Deliver a message; what the client hears."""
         ...
 
