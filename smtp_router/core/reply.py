@@ -80,6 +80,10 @@ class Reply:
         enhanced = f" {self.enhanced}" if self.enhanced else ""
         return f"{self.code}{enhanced} {self.text}" if self.text else f"{self.code}{enhanced}"
 
+    def with_words(self, words: str) -> "Reply":
+        """This reply with more words behind its text."""
+        return self._of(self.code, self.enhanced, printable(f"{self.text} {words}"))
+
     @classmethod
     def parse(cls, code: int, text: str) -> "Reply":
         """Read a downstream's reply.

@@ -18,24 +18,26 @@ class Window:
     One part remembers a number, not every event, so a busy hour takes no more memory than a quiet one.
     """
 
-    __slots__ = ("_counts", "_per_second", "_total", "seconds")
+    __slots__ = ("_counts", "_newest", "_per_second", "_total", "seconds")
 
     def __init__(self, seconds: float) -> None:
         """Nothing has happened yet."""
         self.seconds: float = seconds
         self._per_second = PARTS / seconds
         self._counts: list[list[int]] = []  # [part, count], oldest first
+        self._newest = [-1, 0]
         self._total = 0
 
     def add(self, now: float) -> int:
         """Count one more at this instant; the part of the window it is in."""
         part = math.floor(now * self._per_second)
-        counts = self._counts
-        if counts and counts[-1][0] == part:
-            counts[-1][1] += 1
+        newest = self._newest
+        if newest[0] == part:
+            newest[1] += 1
         else:
             self._forget(part)
-            counts.append([part, 1])
+            self._newest = [part, 1]
+            self._counts.append(self._newest)
         self._total += 1
         return part
 
@@ -72,12 +74,16 @@ class Window:
     def clear(self) -> None:
         """Forget all."""
         self._counts.clear()
+        self._newest = [-1, 0]
         self._total = 0
 
     def _forget(self, part: int) -> None:
         counts = self._counts
         while counts and counts[0][0] < part - PARTS:
-            self._total -= counts.pop(0)[1]
+            forgotten = counts.pop(0)
+            self._total -= forgotten[1]
+            if forgotten is self._newest:
+                self._newest = [-1, 0]
 
 
 class Latency:

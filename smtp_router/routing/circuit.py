@@ -28,7 +28,7 @@ _CLOSED = Breaker()
 class Circuit:
     """One breaker at work."""
 
-    __slots__ = ("__weakref__", "_bad", "_entry", "_good", "_trials", "because", "breaker")
+    __slots__ = ("__weakref__", "_bad", "_good", "_trials", "because", "breaker", "entry")
 
     def __init__(self, window_s: float) -> None:
         """Closed, and nothing is under way."""
@@ -37,7 +37,8 @@ class Circuit:
         """What its last rest began with."""
         self._good = Window(window_s)
         self._bad = Window(window_s)
-        self._entry = _FIRST  # of an attempt that is no trial
+        self.entry = _FIRST
+        """How an attempt goes in that is no trial."""
         self._trials = 0
 
     def is_resting(self, now: float) -> bool:
@@ -53,8 +54,8 @@ class Circuit:
             self.breaker = self.breaker.looked_at(now)
             if self.breaker.state is HealthState.HALF_OPEN:
                 self._trials += 1
-                return self._entry._replace(is_trial=True)
-        return self._entry
+                return self.entry._replace(is_trial=True)
+        return self.entry
 
     def good(self, now: float) -> int:
         """How many successes there were within the window."""
@@ -62,7 +63,7 @@ class Circuit:
 
     def leave(self, entry: Entry) -> None:
         """End an attempt, when it is said what became of it, if anything."""
-        if entry.is_trial and entry.rests == self._entry.rests:
+        if entry.is_trial and entry.rests == self.entry.rests:
             self._trials -= 1
 
     def succeeded(self, entry: Entry, now: float) -> bool:
@@ -71,7 +72,7 @@ class Circuit:
         before = self.breaker
         if before.state is HealthState.CLOSED and not before.row:
             return False
-        if entry.rests != self._entry.rests:
+        if entry.rests != self.entry.rests:
             return False
         self.breaker = before.succeeded()
         if before.state is HealthState.CLOSED:
@@ -82,7 +83,7 @@ class Circuit:
 
     def failed(self, entry: Entry, now: float, rules: Rules, chance: Callable[[], float]) -> bool:
         """Count a failure; whether a rest begins with it."""
-        if entry.rests != self._entry.rests:
+        if entry.rests != self.entry.rests:
             return False
         if rules.window_s != self._bad.seconds:
             self._good, self._bad = Window(rules.window_s), Window(rules.window_s)
@@ -93,6 +94,6 @@ class Circuit:
         self.breaker = before.failed(now, rules, bad=bad, total=total, chance=chance())
         if self.breaker.rests == before.rests:
             return False
-        self._entry = Entry(rests=entry.rests + 1, is_trial=False)
+        self.entry = Entry(rests=entry.rests + 1, is_trial=False)
         self._trials = 0
         return True

@@ -77,14 +77,20 @@ class Gauge:
         """Begin an attempt."""
         self._frozen = None
         self._in_flight += 1
-        return self._server.enter(now), self._account.enter(now)
+        server, account = self._server, self._account
+        if server.breaker.state is account.breaker.state is HealthState.CLOSED:
+            return server.entry, account.entry
+        return server.enter(now), account.enter(now)
 
     def leave(self, entries: tuple[Entry, Entry]) -> None:
         """End an attempt, whether there was anything to count or not."""
         self._frozen = None
         self._in_flight -= 1
-        self._server.leave(entries[0])
-        self._account.leave(entries[1])
+        server, account = entries
+        if server.is_trial:
+            self._server.leave(server)
+        if account.is_trial:
+            self._account.leave(account)
 
     def count(
         self,

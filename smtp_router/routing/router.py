@@ -202,28 +202,35 @@ class Router:
                 line = used_up_line(message, route, attempts, self._clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
                 return without_room(attempts)
-            chosen = way.chains.begin_select(
+            found = way.chains.begin_select(
                 message, offered, tuple(attempts), within_s=limits.deadline - now, trace=trace
             )
-            if chosen is not None and not isinstance(chosen, Downstream):
-                chosen = await chosen
+            at_once = found is None or isinstance(found, Downstream)
+            chosen = found if found is None or isinstance(found, Downstream) else await found
             if route.shadow:
                 route.shadow.compare(message, offered, tuple(attempts), chosen, trace)
             if chosen:
-                await self._attempt(way, offer, chosen)
+                await self._attempt(way, offer, chosen, at_once=at_once)
             elif len(offered) < len(offer.downstreams):
                 doubt = None  # whoever was preferred is not wanted now
             else:
                 return give_up(attempts, all_tried=False)
 
-    async def _attempt(self, way: _Way, offer: Offer, chosen: Downstream) -> None:
-        """Try one downstream, unless others have been faster while the plugins were thinking."""
+    async def _attempt(self, way: _Way, offer: Offer, chosen: Downstream, *, at_once: bool) -> None:
+        """Try one downstream, unless others have been faster while the plugins were thinking.
+
+        If that was done `at_once`, there was no time for it.
+        """
         message, route, limits, trace = way.message, way.route, way.limits, way.trace
         target = route.targets[chosen.name]
-        if target.quotas and not await target.is_ready():
-            return
+        if target.quotas:
+            at_once = False
+            if not await target.is_ready():
+                return
         now = self._clock.now()
-        if not target.has_room(now) or (target.is_resting(now) and not offer.all_rest):
+        if not at_once and not target.has_room(now):
+            return
+        if not at_once and target.is_resting(now) and not offer.all_rest:
             return
         with Passage(target, self._clock, self._chance, now) as passage:
             outgoing = message
@@ -273,4 +280,4 @@ def _with_id(reply: Reply, message: Message) -> Reply:
     """A delivery's reply names the router's id, for whoever searches the log later."""
     if not reply.is_positive:
         return reply
-    return Reply(code=reply.code, enhanced=reply.enhanced, text=f"{reply.text} as {message.id}")
+    return reply.with_words(f"as {message.id}")
