@@ -33,6 +33,7 @@ class Link(SMTP):
         self._peer_is_told = peer is not None
         self._wire = Wire()
         self._closing_since: float | None = None
+        self._is_idle = False  # the next octets begin a command, and nothing else is under way
         self._challenged = False
         self._is_paused = False
         self._is_unread = False
@@ -51,6 +52,7 @@ class Link(SMTP):
         self._resume_reading()
 
     def _begin_closing(self) -> None:
+        self._is_idle = False
         if self._closing_since is None:
             self._closing_since = self.loop.time()
 

@@ -25,7 +25,7 @@ from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.tls import facts, upgrade
-from smtp_router.smtp.wire import Event
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,14 @@ class ClientSession(Link):
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
-        if self._is_early:
+        if self._is_idle:
+            self._is_idle = False
+            if 1 < data.find(b"\r\n") + 2 == len(data) <= MAX_LINE_OCTETS:
+                # One command and no more, as from every client that waits for its reply: what the wire
+                # would make of it, in a third of the time.
+                self._answer(data[:-2])
+                return
+        elif self._is_early:
             self._refuse_early_talker()
             return
         if self._wire.in_body:
@@ -133,6 +140,7 @@ class ClientSession(Link):
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
         self._draining = True
+        self._is_idle = False
         self._part_if_idle()
 
     def abort(self) -> None:
@@ -160,6 +168,7 @@ class ClientSession(Link):
     def _greet(self) -> None:
         self._is_early = False
         if self._closing_since is None:
+            self._is_idle = True
             self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
 
     def _refuse_early_talker(self) -> None:
@@ -207,48 +216,76 @@ class ClientSession(Link):
 
     # From events to answers
 
+    def _answer(self, line: bytes) -> None:
+        """Answer the only command there is."""
+        step = self._step(line)
+        if step.__class__ is not Answer or step.close or step.content is not None:
+            said = self._follow(step, b"")
+            if said:
+                self._write(said)
+            self._settle()
+            return
+        assert self.transport is not None
+        self.transport.write(step.octets)
+        self._patience.begin_turn(self.loop.time())
+        self._is_idle = True
+
     def _advance(self) -> None:
         """Answer all that is complete; the replies of one segment go out in one write."""
         self._later = None
-        answers: list[bytes] = []
+        said = b""
         for _ in range(MAX_STEPS_PER_TURN):
             if self._work is not None or self._closing_since is not None:
                 break
             event = self._wire.next_event()
             if event is None:
                 break
-            step = self._step(event)
-            if not isinstance(step, Answer):
-                self._write(b"".join(answers))
-                answers.clear()
-                result = self._do(step)
-                if result is None:
-                    continue
-                step = result
-            answers.append(step.octets)
-            if step.content is not None:
-                self._patience.begin_upload(self.loop.time())
-                self._wire.start_content(step.content)
-            elif step.close:
-                self._begin_closing()
+            said = self._follow(self._step(event), said)
         else:
             self._later = self.loop.call_soon(self._advance)
-        if answers:
-            self._write(answers[0] if len(answers) == 1 else b"".join(answers))
-            if not self._wire.in_body:
-                self._patience.begin_turn(self.loop.time())
+        if said:
+            self._write(said)
         self._settle()
+
+    def _follow(self, step: Step, said: bytes) -> bytes:
+        """Do what a step asks for.
+
+        Args:
+            step: what follows from an event.
+            said: what was answered before, and is not written yet.
+
+        Returns:
+            What is to be written by now.
+        """
+        if not isinstance(step, Answer):
+            self._write(said)
+            said = b""
+            result = self._do(step)
+            if result is None:
+                return said
+            step = result
+        if step.content is not None:
+            self._patience.begin_upload(self.loop.time())
+            self._wire.start_content(step.content)
+        else:
+            self._patience.begin_turn(self.loop.time())
+            if step.close:
+                self._begin_closing()
+        return said + step.octets
 
     def _settle(self) -> None:
         """See what the answers have changed."""
         if self._closing_since is not None:
             self._close()
         elif self._work is None:
-            self._hold(self._conversation.held_octets)
+            held_octets = self._conversation.held_octets
+            self._hold(held_octets)
             if self._is_paused:
                 self._resume_reading()
             if self._draining:
                 self._part_if_idle()
+            elif self._later is None:
+                self._is_idle = self._wire.is_clear and not held_octets
 
     def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
         """What is more than an answer; it may follow later."""

@@ -67,6 +67,11 @@ class Wire:
         return self._in_content or self._chunk_left is not None
 
     @property
+    def is_clear(self) -> bool:
+        """Whether the next octet begins a command."""
+        return self._at == len(self._data) and not self._in_content and self._chunk_left is None
+
+    @property
     def buffered(self) -> int:
         """How many octets wait to be cut."""
         return len(self._data) - self._at
