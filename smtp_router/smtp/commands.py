@@ -30,6 +30,18 @@ from smtp_router.core.message import NO_PARAMETERS, Parameters
 from smtp_router.core.reply import Reply
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_COMMAND = re.compile(rb"([A-Za-z0-9]++)(?: ([^\x00-\x1f\x7f]*+))?")
+# Nearly every argument of MAIL and RCPT: a dot-atom at a domain, in ASCII. It is read at once, in a
+# third of the time that the grammar takes in its steps, and what fits it means the same there.
+_ATOM = rb"[A-Za-z0-9!#$&'*+/=?^_`{|}~%%-]++"
+_PLAIN = (
+    rb"(?i:%b): *+(<" + _ATOM + rb"(?:\." + _ATOM + rb")*+"
+    rb"@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+>)( .*+)?"
+)
+_PLAIN_FROM = re.compile(_PLAIN % b"FROM")
+_PLAIN_TO = re.compile(_PLAIN % b"TO")
+_MAX_PLAIN_OCTETS = 63
+"""A label may have as many (RFC 1035 2.3.4): a path that has no more, has none that is too long."""
 _CHUNK = re.compile(rb"([0-9]{1,19})(?: +(LAST))?", re.IGNORECASE)
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
@@ -97,15 +109,15 @@ def parse_command(line: bytes) -> tuple[bytes, bytes]:
     Raises:
         Refused: control characters, no verb, or longer than that verb's line may be.
     """
-    if _CONTROL.search(line):
-        raise Refused(500, "5.5.2", "Control characters are not allowed")
-    word, _, argument = line.rstrip(b" ").partition(b" ")
-    if not word.isalnum():
-        raise Refused(500, "5.5.2", "Syntax error")
+    match = _COMMAND.fullmatch(line)
+    if match is None:
+        control = _CONTROL.search(line)
+        raise Refused(500, "5.5.2", "Control characters are not allowed" if control else "Syntax error")
+    word, argument = match.groups(b"")
     verb = word.upper()
     if len(line) + 2 > LINE_LIMIT and len(line) + 2 > LINE_LIMITS.get(verb, LINE_LIMIT):
         raise Refused(500, "5.5.2", "Line too long")
-    return verb, argument
+    return verb, argument.rstrip(b" ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +157,15 @@ def parse_mail(argument: bytes, *, esmtp: bool, tls: bool, max_bytes: int) -> Pa
     Raises:
         Refused: 501, 553 or 555 for its form; 552 for a declared size above the limit.
     """
-    path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
-    if b"@" not in path and path != b"<>":
-        raise Refused(501, "5.1.7", "The address has no domain")
+    plain = _PLAIN_FROM.fullmatch(argument)
+    if plain is not None:
+        path, rest = plain.groups(b"")
+        if not rest and len(path) <= _MAX_PLAIN_OCTETS:
+            return PathArgument(path[1:-1].decode("ascii"), NO_PARAMETERS)
+    else:
+        path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
+        if b"@" not in path and path != b"<>":
+            raise Refused(501, "5.1.7", "The address has no domain")
     parameters = _parameters(rest, esmtp=esmtp, known=MAIL_PARAMETERS)
     if "REQUIRETLS" in parameters and not tls:
         raise Refused(530, "5.7.10", "REQUIRETLS needs an encrypted connection")
@@ -168,9 +186,15 @@ def parse_rcpt(argument: bytes, *, esmtp: bool, utf8: bool) -> PathArgument:
     Raises:
         Refused: 501, 553 or 555 for its form.
     """
-    path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
-    if path == b"<>":
-        raise Refused(501, "5.1.3", "A recipient cannot be empty")
+    plain = _PLAIN_TO.fullmatch(argument)
+    if plain is not None:
+        path, rest = plain.groups(b"")
+        if not rest and len(path) <= _MAX_PLAIN_OCTETS:
+            return PathArgument(path[1:-1].decode("ascii"), NO_PARAMETERS)
+    else:
+        path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
+        if path == b"<>":
+            raise Refused(501, "5.1.3", "A recipient cannot be empty")
     parameters = _parameters(rest, esmtp=esmtp, known=RCPT_PARAMETERS)
     return PathArgument(_address(path, utf8=utf8, bad="5.1.3"), parameters)
 

@@ -191,6 +191,9 @@ class Conversation:
         return answer(login.FAILURE)
 
     def _command(self, line: bytes) -> Step:
+        handler = self._VERBS.get(line)  # a verb alone, as it mostly comes
+        if handler is not None:
+            return handler(self, b"")
         verb, argument = parse_command(line)
         handler = self._VERBS.get(verb)
         if handler is not None:
@@ -292,7 +295,7 @@ class Conversation:
         if refusal is not None:
             return answer(refusal)
         self._transactions += 1
-        self._transaction = Transaction(parsed.address, parsed.parameters)
+        self._transaction = Transaction(parsed.address, parsed.parameters, settings)
         return SENDER_OK
 
     def _rcpt(self, argument: bytes) -> Answer:
@@ -301,7 +304,7 @@ class Conversation:
             raise Refused(503, "5.5.1", "Say MAIL first")
         utf8 = "SMTPUTF8" in transaction.mail_parameters
         parsed = parse_rcpt(argument, esmtp=self.esmtp, utf8=utf8)
-        if len(transaction.rcpt_tos) >= self._site.settings.max_recipients:
+        if len(transaction.rcpt_tos) >= transaction.settings.max_recipients:
             raise Refused(452, "4.5.3", "Too many recipients")
         transaction.rcpt_tos.append(parsed.address)
         transaction.rcpt_parameters.append(parsed.parameters)
@@ -315,14 +318,12 @@ class Conversation:
             raise Refused(503, "5.5.1", "Say MAIL and RCPT first")
         if transaction.body is not None or transaction.failed:
             raise Refused(503, "5.5.1", "Not after BDAT")
-        if self._site.guard.is_full():
+        is_full = self._site.guard.is_full
+        if is_full():
             return answer(NO_ROOM)
-        transaction.body = self._body(stuffed=True)
-        return Answer(GO_AHEAD, content=transaction.body)
-
-    def _body(self, *, stuffed: bool) -> Body:
-        site = self._site
-        return Body(site.settings.max_message_bytes, stuffed=stuffed, is_full=site.guard.is_full)
+        body = Body(transaction.settings.max_message_bytes, stuffed=True, is_full=is_full)
+        transaction.body = body
+        return Answer(GO_AHEAD, content=body)
 
     def _bdat(self, argument: bytes) -> Answer | Receive:
         """The chunk comes whatever we think of it, so it is taken off the wire before the answer.
@@ -333,15 +334,16 @@ class Conversation:
             parsed = parse_bdat(argument)
         except Refused as refused:
             return answer(refused.reply, close=True)
-        max_bytes = self._site.settings.max_message_bytes
         transaction = self._transaction
         if transaction is None or not transaction.rcpt_tos or transaction.failed:
             refusal = Reply(code=503, enhanced="5.5.1", text="Say MAIL and RCPT first")
             return self._expect_chunk(parsed, refusal)
+        settings = transaction.settings
+        max_bytes = settings.max_message_bytes
         if transaction.body is None:
-            transaction.body = self._body(stuffed=False)
+            transaction.body = Body(max_bytes, stuffed=False, is_full=self._site.guard.is_full)
         if transaction.body.octets + parsed.octets > max_bytes:
-            return self._expect_chunk(parsed, too_big(self._site.settings))
+            return self._expect_chunk(parsed, too_big(settings))
         return self._expect_chunk(parsed, None, transaction.body)
 
     def _expect_chunk(
@@ -371,7 +373,7 @@ class Conversation:
         transaction = self._transaction
         assert transaction is not None
         self.reset()
-        result = transaction.end(self._site.settings)
+        result = transaction.end()
         return answer(result) if isinstance(result, Reply) else result
 
     def _rset(self, argument: bytes) -> Answer:

@@ -220,20 +220,21 @@ class ClientSession(Link):
         """Answer the only command there is."""
         step = self._step(line)
         if step.__class__ is not Answer or step.close or step.content is not None:
-            said = self._follow(step, b"")
-            if said:
-                self._write(said)
-            self._settle()
+            self._advance(step)
             return
         assert self.transport is not None
         self.transport.write(step.octets)
         self._patience.begin_turn(self.loop.time())
         self._is_idle = True
 
-    def _advance(self) -> None:
-        """Answer all that is complete; the replies of one segment go out in one write."""
+    def _advance(self, step: Step | None = None) -> None:
+        """Answer all that is complete; the replies of one segment go out in one write.
+
+        Args:
+            step: what follows from an event that is taken already, and comes first.
+        """
         self._later = None
-        said = b""
+        said = b"" if step is None else self._follow(step, b"")
         for _ in range(MAX_STEPS_PER_TURN):
             if self._work is not None or self._closing_since is not None:
                 break

@@ -21,10 +21,20 @@ NO_ROOM = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try
 class Transaction:
     """What MAIL, RCPT, DATA and BDAT have brought so far."""
 
-    __slots__ = ("body", "failed", "mail_from", "mail_parameters", "rcpt_parameters", "rcpt_tos")
+    __slots__ = (
+        "body",
+        "failed",
+        "mail_from",
+        "mail_parameters",
+        "rcpt_parameters",
+        "rcpt_tos",
+        "settings",
+    )
 
-    def __init__(self, mail_from: str, mail_parameters: Parameters) -> None:
+    def __init__(self, mail_from: str, mail_parameters: Parameters, settings: Settings) -> None:
         """MAIL was said."""
+        self.settings = settings
+        """Those that counted then."""
         self.mail_from = mail_from
         self.mail_parameters = mail_parameters
         self.rcpt_tos: list[str] = []
@@ -34,16 +44,16 @@ class Transaction:
         self.failed = False
         """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
 
-    def end(self, settings: Settings) -> Submit | Reply:
+    def end(self) -> Submit | Reply:
         """The content is complete: what to route, or why not."""
         body = self.body
         assert body is not None
         body.end()
         if body.is_too_big:
-            return too_big(settings)
+            return too_big(self.settings)
         if body.had_no_room:
             return NO_ROOM
-        if body.has_bare_newlines and settings.bare_newlines == "reject":
+        if body.has_bare_newlines and self.settings.bare_newlines == "reject":
             return BARE_NEWLINES
         if _goes_in_circles(body):
             return LOOP

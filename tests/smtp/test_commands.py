@@ -1,11 +1,12 @@
 """Command lines, one by one: what is taken, and with which reply the rest is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from smtp_router.core.address import AddressError, check_path, split_path
 from smtp_router.smtp.commands import (
     PathArgument,
     Refused,
@@ -250,3 +251,53 @@ def test_no_refusal_echoes_what_cannot_be_printed(octets: bytes) -> None:
         text = str(refused.reply)
         assert text.isascii()
         assert text.isprintable()
+
+
+LINES = st.lists(st.sampled_from([b"NOOP", b"m", b"9", b" ", b"\t", b"\0", b"\x7f", b"\xff", b"-"]))
+
+
+@given(LINES.map(b"".join))
+def test_a_line_is_read_as_step_by_step(line: bytes) -> None:
+    word, _, argument = line.rstrip(b" ").partition(b" ")
+    refused = any(octet < 32 or octet == 127 for octet in line) or not word.isalnum()
+    try:
+        found = parse_command(line)
+    except Refused:
+        assert refused
+    else:
+        assert not refused
+        assert found == (word.upper(), argument)
+
+
+PIECES = [*b'a,b.c,-,.,@,%,",[192.0.2.1],\xc3\xbc,_, ,>,<'.split(b","), b"x" * 31, b"y" * 64]
+PATHS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map(b"".join)
+PARAMETERS = st.sampled_from([b"", b" ", b"x", b" SIZE=1", b" SIZE=1 SIZE=2", b" NOTIFY=NEVER"])
+
+
+def by_the_grammar(
+    argument: bytes, keyword: bytes, read: Callable[[bytes], PathArgument]
+) -> PathArgument | None:
+    """The path as the grammar has it, and the parameters as they are behind a path that is not plain."""
+    try:
+        path, rest = split_path(argument.lstrip(b" "))
+        address = check_path(path)
+        parameters = read(keyword + b'<"a"@a.example>' + rest).parameters
+    except (AddressError, Refused):
+        return None
+    return PathArgument(address, parameters) if address.isascii() else None
+
+
+@given(st.sampled_from([b"", b" ", b"  ", b"\t"]), PATHS, PARAMETERS)
+@example(b"", b"a.b@c-d.example", b" SIZE=1")
+@example(b"", b"a@" + b"y" * 64, b"")
+@example(b"", b"a@" + b"y" * 63, b"")
+@example(b"", b"a" * 253 + b"@b", b"")
+@example(b"", b"a" * 252 + b"@b", b"")
+def test_a_plain_path_is_read_as_by_the_grammar(space: bytes, path: bytes, rest: bytes) -> None:
+    argument = space + b"<" + path + b">" + rest
+    for keyword, read in ((b"From:", mail), (b"to:", rcpt)):
+        try:
+            found: PathArgument | None = read(keyword + argument)
+        except Refused:
+            found = None
+        assert found == by_the_grammar(argument, keyword, read)
