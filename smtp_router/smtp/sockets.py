@@ -1,10 +1,10 @@
 """The sockets that a listener listens on: its own, or those that systemd has opened for it."""
 
-import array
 import fcntl
 import os
 import socket
 import stat
+import struct
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +13,8 @@ from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 
 BACKLOG = 1024
 _FIRST_FD = 3
+_NONE = bytes(struct.calcsize("i"))
+"""The system's count of the octets that wait, where there are none."""
 
 
 def listening_sockets(
@@ -40,10 +42,10 @@ def listening_sockets(
 
 def has_spoken(descriptor: int) -> bool:
     """Whether octets wait to be read from a connection."""
-    waiting = array.array("i", [0])
-    with suppress(OSError, ValueError):  # closed already
-        fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
-    return waiting[0] > 0
+    try:
+        return fcntl.ioctl(descriptor, termios.FIONREAD, _NONE) != _NONE
+    except (OSError, ValueError):  # closed already
+        return False
 
 
 def _tcp(address: HostPort) -> list[socket.socket]:

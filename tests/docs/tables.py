@@ -39,6 +39,7 @@ from smtp_router.routing.router import UNKNOWN_USER
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT, Guard
+from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.parameters import Peer, mail_parameters
 from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
@@ -428,9 +429,8 @@ def _says(
     sessions have brought as much content as may be in memory.
     """
     site = _Site()
-    conversation = Conversation(
-        site, (peer, 1234), offer_starttls=offer_starttls, require_tls=require_tls
-    )
+    offer = Offer(site, starttls=offer_starttls, require_tls=require_tls)
+    conversation = Conversation(offer, (peer, 1234))
     answer: object = None
     for event in events:
         if event == "TLS":

@@ -13,6 +13,7 @@ from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
+from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit
 from smtp_router.smtp.wire import Mark
 from tests.running import one_user
@@ -29,7 +30,7 @@ SETTINGS: Settings = parse(
 
 def conversation(*, may_log_in: bool = True, max_bytes: int = MAX_BYTES) -> Conversation:
     site = OpenSite(SETTINGS.model_copy(update={"max_message_bytes": max_bytes}))
-    return Conversation(site, ("127.0.0.1" if may_log_in else "192.0.2.1", 1234))
+    return Conversation(Offer(site), ("127.0.0.1" if may_log_in else "192.0.2.1", 1234))
 
 
 def said(step: Step) -> str:
