@@ -113,7 +113,7 @@ class Channel(asyncio.Protocol):
             self._lost("connection lost")
         else:
             self._transport.write(handover.say)
-            self._limit(handover)
+            self._by(timeouts.mail_s, until)
         return self._result
 
     def cancelled(self, handover: Handover) -> Result | None:
@@ -296,9 +296,13 @@ class Channel(asyncio.Protocol):
     def _limit(self, handover: Handover) -> None:
         """Say by when the next reply has to be there."""
         end = self._deadline if handover.dot_is_out else self._until
-        self._due = min(self._loop.time() + handover.limit_s(self._timeouts), end)
-        if self._due < self._alarm.at:
-            self._alarm.by(self._due)
+        self._by(handover.limit_s(self._timeouts), end)
+
+    def _by(self, seconds: float, end: float) -> None:
+        due = self._loop.time() + seconds
+        self._due = due = min(due, end)
+        if due < self._alarm.at:
+            self._alarm.by(due)
 
     def _lost(self, reason: str) -> None:
         handover = self._handover

@@ -87,7 +87,7 @@ class Handover:
 
     def __init__(
         self,
-        envelope: Sequence[bytes],
+        envelope: Sequence[str],
         recipients: Sequence[str],
         *,
         pipelining: bool,
@@ -107,7 +107,7 @@ class Handover:
         """
         self._answers_each = each
         self._finals: list[Outcome] = []
-        self._commands = (*envelope, b"DATA")
+        self._commands = (*envelope, "DATA")
         self._data = len(envelope)
         self._recipients = recipients
         self._pipelining = pipelining
@@ -228,7 +228,7 @@ class Handover:
         self._said = begin + 1
         if self._pipelining and begin == 0:
             self._said = self._data + self._goes_at_once
-        self.say = b"\r\n".join((*self._commands[begin : self._said], b""))
+        self.say = "\r\n".join((*self._commands[begin : self._said], "")).encode()
         return Next.SAY
 
     def _on_envelope(self, position: int, code: int, octets: bytes) -> Next:

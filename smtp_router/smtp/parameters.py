@@ -40,8 +40,8 @@ class Peer:
     is_lmtp: bool = False
 
 
-def mail_parameters(peer: Peer, message: Message, size: int) -> list[str]:
-    """The parameters of MAIL.
+def mail_parameters(peer: Peer, message: Message, size: int) -> str:
+    """The parameters of MAIL, each with a blank in front of it.
 
     Args:
         peer: the downstream.
@@ -53,56 +53,57 @@ def mail_parameters(peer: Peer, message: Message, size: int) -> list[str]:
     """
     offered = peer.extensions
     given = message.mail_parameters
-    parameters = [f"SIZE={size}"] if "size" in offered else []
+    parameters = f" SIZE={size}" if "size" in offered else ""
+    # the addresses, which a plugin may have changed, may need SMTPUTF8 without a word in the parameters
+    ascii_envelope = message.mail_from.isascii() and all(map(str.isascii, message.rcpt_tos))
+    if ascii_envelope and not given:
+        return parameters
     if "BODY" in given:
         parameters += _body(offered, message)
-    parameters += _utf8(offered, message)
+    if not ascii_envelope or "SMTPUTF8" in given:
+        parameters += _utf8(offered, message, ascii_envelope=ascii_envelope)
     if "REQUIRETLS" in given:
         parameters += _require_tls(peer)
     if "AUTH" in given and "auth" in offered:
-        parameters.append("AUTH=<>")  # who the client says it is binds nobody behind us
-    if given and "dsn" in offered:
+        parameters += " AUTH=<>"  # who the client says it is binds nobody behind us
+    if "dsn" in offered:
         parameters += _verbatim(given, ("RET", "ENVID"))
     return parameters
 
 
-def rcpt_parameters(peer: Peer, message: Message, position: int) -> list[str]:
-    """The parameters of the RCPT for the recipient at this position."""
+def rcpt_parameters(peer: Peer, message: Message, position: int) -> str:
+    """The parameters of the RCPT for the recipient at this position; the same."""
     if position >= len(message.rcpt_parameters) or "dsn" not in peer.extensions:
-        return []
+        return ""
     return _verbatim(message.rcpt_parameters[position], ("NOTIFY", "ORCPT"))
 
 
-def _body(offered: frozenset[str], message: Message) -> list[str]:
+def _body(offered: frozenset[str], message: Message) -> str:
     if (message.mail_parameters["BODY"] or "").upper() != "8BITMIME":
-        return []
+        return ""
     if "8bitmime" in offered:
-        return ["BODY=8BITMIME"]
+        return " BODY=8BITMIME"
     if all(map(bytes.isascii, on_the_wire(message).pieces)):
-        return []
+        return ""
     raise _incapable("5.6.3", "8BITMIME")
 
 
-def _utf8(offered: frozenset[str], message: Message) -> list[str]:
-    # the addresses, which a plugin may have changed, may need it without a word in the parameters
-    ascii_envelope = message.mail_from.isascii() and all(map(str.isascii, message.rcpt_tos))
-    if ascii_envelope and "SMTPUTF8" not in message.mail_parameters:
-        return []
+def _utf8(offered: frozenset[str], message: Message, *, ascii_envelope: bool) -> str:
     if "smtputf8" in offered:
-        return ["SMTPUTF8"]
+        return " SMTPUTF8"
     if ascii_envelope and message.content[: header_end(message.content)].isascii():
-        return []
+        return ""
     raise _incapable("5.6.7", "SMTPUTF8")
 
 
-def _require_tls(peer: Peer) -> list[str]:
+def _require_tls(peer: Peer) -> str:
     if peer.is_verified and "requiretls" in peer.extensions:
-        return ["REQUIRETLS"]
+        return " REQUIRETLS"
     raise _incapable("5.7.30", "REQUIRETLS over verified TLS")
 
 
-def _verbatim(given: Parameters, keywords: tuple[str, ...]) -> list[str]:
-    return [f"{keyword}={given[keyword]}" for keyword in keywords if given.get(keyword)]
+def _verbatim(given: Parameters, keywords: tuple[str, ...]) -> str:
+    return "".join([f" {keyword}={given[keyword]}" for keyword in keywords if given.get(keyword)])
 
 
 def _incapable(enhanced: str, extension: str) -> AttemptEnded:

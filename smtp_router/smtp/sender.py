@@ -207,15 +207,13 @@ def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bo
         AttemptEnded: the downstream lacks something that the message needs.
         ValueError: there is a control character in what a plugin put into the envelope.
     """
-    mail = f"MAIL FROM:<{message.mail_from}>"
-    commands = [" ".join((mail, *mail_parameters(peer, message, size)))]
+    commands = [f"MAIL FROM:<{message.mail_from}>{mail_parameters(peer, message, size)}"]
     for position, recipient in enumerate(message.rcpt_tos):
-        rcpt = f"RCPT TO:<{recipient}>"
-        commands.append(" ".join((rcpt, *rcpt_parameters(peer, message, position))))
+        commands.append(f"RCPT TO:<{recipient}>{rcpt_parameters(peer, message, position)}")
     if not all(map(str.isprintable, commands)) and any(map(_CONTROL.search, commands)):
         raise ValueError("a control character in the envelope")
     return Handover(
-        [command.encode() for command in commands],
+        commands,
         message.rcpt_tos,
         pipelining="pipelining" in peer.extensions,
         kept=kept,

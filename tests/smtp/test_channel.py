@@ -58,7 +58,7 @@ class Line:
         on_final: Callable[[], None] = lambda: None,
         content: Sequence[bytes] = (b"hello\r\n", b".\r\n"),
     ) -> Result:
-        handover = Handover([b"MAIL", b"RCPT"], ["a@b.example"], pipelining=True)
+        handover = Handover(["MAIL", "RCPT"], ["a@b.example"], pipelining=True)
         now = self.loop.time()
         return self.channel.begin(
             handover,

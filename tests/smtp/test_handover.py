@@ -20,7 +20,7 @@ TWO = ("a@b.example", "c@b.example")
 
 def begin(recipients: tuple[str, ...] = ONE, *, pipelining: bool = True, kept: bool = False) -> Handover:
     return Handover(
-        [b"MAIL", *(b"RCPT" for _ in recipients)], recipients, pipelining=pipelining, kept=kept
+        ["MAIL", *("RCPT" for _ in recipients)], recipients, pipelining=pipelining, kept=kept
     )
 
 
@@ -385,7 +385,7 @@ def test_what_is_taken_at_once_is_as_if_it_was_read_reply_by_reply(
     recipients = TWO[: options.pop("count")]
 
     def made() -> Handover:
-        handover = Handover([b"MAIL", *(b"RCPT" for _ in recipients)], recipients, **options)
+        handover = Handover(["MAIL", *("RCPT" for _ in recipients)], recipients, **options)
         state.bring(handover, len(recipients))
         return handover
 
