@@ -14,9 +14,8 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LINE_PREFIX = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|$)", re.ASCII)
 _PLAIN = re.compile(
-    r"(?:(([245])\.\d{1,3}\.\d{1,3}) )?"
-    r"(?!\d\.)([!-~]++(?: [!-~]++)*+)",  # what looks like one more enhanced code is not plain
-    re.ASCII,
+    rb"(2[0-9]{2}) (?:(2\.[0-9]{1,3}\.[0-9]{1,3}) )?"
+    rb"(?![0-9]\.)([!-~]++(?: [!-~]++)*+)\r\n"  # what looks like one more enhanced code is not plain
 )
 
 
@@ -96,11 +95,6 @@ class Reply:
         Raises:
             ValueError: the code is not one that SMTP knows.
         """
-        plain = _PLAIN.fullmatch(text) if len(text) <= MAX_TEXT_OCTETS else None
-        if plain is not None and 200 <= code <= 599:  # noqa: PLR2004 - as above
-            enhanced, digit, rest = plain.groups("")
-            if not digit or int(digit) == code // 100:
-                return cls._of(code, enhanced, rest)  # almost always: a third of the time it takes below
         enhanced = ""
         lines = []
         for line in text.split("\n"):
@@ -113,10 +107,30 @@ class Reply:
         return cls(code=code, enhanced=enhanced, text=" ".join(lines))
 
     @classmethod
-    def _of(cls, code: int, enhanced: str, text: str) -> "Reply":
-        """A reply of parts that are known to hold the promise."""
+    def plain(cls, line: bytes) -> "Reply | None":
+        """Read a reply that is a single positive line of plain words, as a delivery's nearly always is.
+
+        It holds the promise as it stands, so nothing is checked again: a fifth of the time of `parse`,
+        which reads it alike.
+
+        Args:
+            line: as it came over the wire, CRLF at its end.
+
+        Returns:
+            `None`: not such a line.
+        """
+        plain = _PLAIN.fullmatch(line) if len(line) <= MAX_TEXT_OCTETS else None
+        if plain is None:
+            return None
+        code, enhanced, text = plain.groups(b"")
         reply = object.__new__(cls)
-        object.__setattr__(reply, "code", code)
-        object.__setattr__(reply, "enhanced", enhanced)
-        object.__setattr__(reply, "text", text)
+        _set_code(reply, int(code))
+        _set_enhanced(reply, enhanced.decode())
+        _set_text(reply, text.decode())
         return reply
+
+
+# What `object.__setattr__` calls in the end, which is a third of its time.
+_set_code = vars(Reply)["code"].__set__
+_set_enhanced = vars(Reply)["enhanced"].__set__
+_set_text = vars(Reply)["text"].__set__

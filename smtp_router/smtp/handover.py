@@ -40,7 +40,6 @@ OUT_OF_STEP = "a reply that belongs to no command"
 _RSET = b"RSET\r\n"
 
 _GO_AHEAD = re.compile(2 * rb"2[0-9]{2} [^\r\n]*+\r\n" + rb"354 [^\r\n]*+\r\n")
-_TAKEN = re.compile(rb"(2[0-9]{2}) ([^\r\n]*+)\r\n")
 
 
 class Next(Enum):
@@ -154,19 +153,18 @@ class Handover:
         Returns:
             What is next; `None`: nothing was taken.
         """
-        if len(octets) > MAX_LINE_OCTETS:
-            return None
         if self.answered == 0:
-            if self._goes_at_once and _GO_AHEAD.fullmatch(octets):
+            whole = self._goes_at_once and len(octets) <= MAX_LINE_OCTETS
+            if whole and _GO_AHEAD.fullmatch(octets):
                 self._accepted = True
                 self.answered = self._said
                 self._said += 1
                 return Next.CONTENT
         elif self.dot_is_out and self.answered > self._data and not self._answers_each:
-            taken = _TAKEN.fullmatch(octets)
-            if taken is not None:
+            reply = Reply.plain(octets)
+            if reply is not None:
                 self.answered += 1
-                self.outcome = Delivered(reply=Reply.parse(int(taken[1]), text_of(taken[2])))
+                self.outcome = Delivered(reply=reply)
                 return Next.QUIT if self._parts else Next.KEEP
         return None
 

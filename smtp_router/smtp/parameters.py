@@ -71,9 +71,9 @@ def mail_parameters(peer: Peer, message: Message, size: int) -> str:
     return parameters
 
 
-def rcpt_parameters(peer: Peer, message: Message, position: int) -> str:
-    """The parameters of the RCPT for the recipient at this position; the same."""
-    if position >= len(message.rcpt_parameters) or "dsn" not in peer.extensions:
+def rcpt_parameters(message: Message, position: int) -> str:
+    """The parameters of the RCPT for the recipient at this position; the same. They need DSN."""
+    if position >= len(message.rcpt_parameters):
         return ""
     return _verbatim(message.rcpt_parameters[position], ("NOTIFY", "ORCPT"))
 

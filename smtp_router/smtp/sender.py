@@ -207,15 +207,18 @@ def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bo
         AttemptEnded: the downstream lacks something that the message needs.
         ValueError: there is a control character in what a plugin put into the envelope.
     """
-    commands = [f"MAIL FROM:<{message.mail_from}>{mail_parameters(peer, message, size)}"]
-    for position, recipient in enumerate(message.rcpt_tos):
-        commands.append(f"RCPT TO:<{recipient}>{rcpt_parameters(peer, message, position)}")
-    if not all(map(str.isprintable, commands)) and any(map(_CONTROL.search, commands)):
+    offered, recipients = peer.extensions, message.rcpt_tos
+    mail = f"MAIL FROM:<{message.mail_from}>{mail_parameters(peer, message, size)}"
+    rcpts = [f"RCPT TO:<{recipient}>" for recipient in recipients]
+    if "dsn" in offered and message.rcpt_parameters:
+        rcpts = [f"{rcpt}{rcpt_parameters(message, position)}" for position, rcpt in enumerate(rcpts)]
+    envelope = (mail, *rcpts)
+    if not "".join(envelope).isprintable() and any(map(_CONTROL.search, envelope)):
         raise ValueError("a control character in the envelope")
     return Handover(
-        commands,
-        message.rcpt_tos,
-        pipelining="pipelining" in peer.extensions,
+        envelope,
+        recipients,
+        pipelining="pipelining" in offered,
         kept=kept,
         each=peer.is_lmtp,
         judge=judge,

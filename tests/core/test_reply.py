@@ -130,18 +130,32 @@ def test_a_downstreams_code_that_is_none_is_refused(code: int) -> None:
         Reply.parse(code, "whatever")
 
 
-PARTS = ("2.0.0", "2.0.0", "5.1.1", "4.2.1", " ", " ", "  ", "\t", "ok", "\n", "é", ".", "1", "22", "~")
+PARTS = ("2.0.0", "2.0.0", "5.1.1", " ", " ", "  ", "\t", "ok", "\n", "\r", "é", ".", "1", "22", "~")
 
 
 @given(
-    st.sampled_from([250, 250, 354, 450, 550]),
+    st.sampled_from([200, 250, 250, 250, 299, 354, 450, 550]),
     st.lists(st.sampled_from(PARTS), max_size=8).map("".join) | st.text(),
 )
+@example(250, "2.0.0 " + (MAX_TEXT_OCTETS - 12) * "x")
 @example(250, "2.0.0 " + MAX_TEXT_OCTETS * "x")
 @example(250, (MAX_TEXT_OCTETS - 6) * "x" + " " + 6 * "y")
-def test_a_plain_text_is_as_the_long_way_has_it(code: int, text: str) -> None:
-    # what is behind a line that says nothing is read the long way
-    assert Reply.parse(code, text) == Reply.parse(code, f"\n{text}")
+@example(250, "2.0.0 2.0.0 ok")
+def test_a_plain_reply_is_as_the_long_way_has_it(code: int, text: str) -> None:
+    plain = Reply.plain(f"{code} {text}\r\n".encode())
+    assert plain is None or plain == Reply.parse(code, text)
+
+
+@pytest.mark.parametrize("text", ["ok", "2.0.0 ok", "2.0.0 Ok: queued as <4F1A2@b.example> (1)"])
+def test_what_a_delivery_says_is_plain(text: str) -> None:
+    assert Reply.plain(f"250 {text}\r\n".encode()) == Reply.parse(250, text)
+
+
+@pytest.mark.parametrize(
+    "line", [b"250 ok", b"250 ok\n", b"250-ok\r\n", b"250\r\n", b"354 ok\r\n", b"250 ok\r\n250 ok\r\n"]
+)
+def test_what_is_no_single_positive_line_is_not_plain(line: bytes) -> None:
+    assert Reply.plain(line) is None
 
 
 @given(st.integers(200, 599), st.text())
