@@ -1,24 +1,28 @@
-"""A message's content on its way out: wire octets, cut into blocks."""
+"""A message's content on its way out: wire octets, cut into blocks without a copy of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 BLOCK_OCTETS = 64 * 1024
 """How much is handed to the system at once. How much of a block has arrived cannot be seen, so a message
 is in doubt from its last block on."""
 
+Block: TypeAlias = Sequence[bytes | memoryview]
+"""Octets that go out together, in order."""
 
-def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+
+def blocks(pieces: Iterable[bytes]) -> Iterator[Block]:
     """The same octets, in blocks of `BLOCK_OCTETS`; the last one may be smaller, and none is empty."""
-    gathered: list[bytes] = []
+    block: list[bytes | memoryview] = []
     room = BLOCK_OCTETS
     for piece in pieces:
-        start = 0
-        while len(piece) - start >= room:
-            yield b"".join((*gathered, piece[start : start + room]))
-            start += room
-            gathered, room = [], BLOCK_OCTETS
-        if start < len(piece):
-            gathered.append(piece[start:])
-            room -= len(piece) - start
-    if gathered:
-        yield b"".join(gathered)
+        rest = memoryview(piece)
+        while len(rest) >= room:
+            yield (*block, rest[:room])
+            rest = rest[room:]
+            block, room = [], BLOCK_OCTETS
+        if rest:
+            block.append(rest)
+            room -= len(rest)
+    if block:
+        yield block

@@ -16,7 +16,7 @@ from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Outcome
 from smtp_router.errand import Pending
 from smtp_router.smtp.alarm import Alarm
-from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
+from smtp_router.smtp.blocks import BLOCK_OCTETS, Block, blocks
 from smtp_router.smtp.handover import Handover, Next
 from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.reply_reader import ReplyReader
@@ -67,7 +67,7 @@ class Channel(asyncio.Protocol):
         self._reader = ReplyReader()
         self._handover: Handover | None = None
         self._due = math.inf
-        self._block: bytes | None = None
+        self._block: Block | None = None
         self._turn: asyncio.Handle | None = None
         self._is_paused = False
         self._is_closed = False
@@ -258,9 +258,9 @@ class Channel(asyncio.Protocol):
         if self._result.cancelled():  # as above
             self.close()
         elif sum(map(len, content)) <= BLOCK_OCTETS:
-            self._send_last(b"".join(content), handover)
+            self._send_last((b"".join(content),), handover)
         else:
-            self._blocks: Iterator[bytes] = blocks(content)
+            self._blocks: Iterator[Block] = blocks(content)
             self._block = next(self._blocks)
             self._send_block()
 
@@ -279,18 +279,18 @@ class Channel(asyncio.Protocol):
             if handover is self._handover:
                 self._limit(handover)
             return
-        self._transport.write(block)
+        self._transport.writelines(block)
         # a transport that takes more than it can send tells so a turn later
         self._turn = self._loop.call_soon(self._send_block)
 
-    def _send_last(self, octets: bytes, handover: Handover) -> None:
+    def _send_last(self, block: Block, handover: Handover) -> None:
         try:
             self._on_final()
         except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
             self.close()
             self._result.fail_later(error)
             return
-        self._transport.write(octets)
+        self._transport.writelines(block)
         handover.dot_is_out = True
 
     def _limit(self, handover: Handover) -> None:

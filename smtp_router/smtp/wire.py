@@ -45,7 +45,6 @@ class Wire:
         "_held",
         "_in_content",
         "_line_dropped",
-        "_not_content",
         "_scanned",
     )
 
@@ -58,7 +57,6 @@ class Wire:
         self._body: Body | None = None
         self._in_content = False
         self._held = b""
-        self._not_content = 0
         self._chunk_left: int | None = None
 
     @property
@@ -96,7 +94,6 @@ class Wire:
         self._in_content = True
         self._body = body
         self._held = b"\r\n"  # content starts at the start of a line
-        self._not_content = 2
 
     def start_chunk(self, octets: int, body: Body | None) -> None:
         """The next octets are a chunk of this many (RFC 3030 2); without a body, they are dropped."""
@@ -131,7 +128,7 @@ class Wire:
         return data[start:end]
 
     def _content(self) -> Mark | None:
-        """Find the end; what may begin it at the end of a piece is held back.
+        """Find the end; what may begin it at the end of a piece is held back, but for its CRLF.
 
         Most content has no line that begins with a dot, so one search serves for those and for the end.
         """
@@ -139,22 +136,23 @@ class Wire:
         if self._at == len(self._data):
             self.clear()
             return None
-        seen = self._held + self._data[self._at :]
+        held, data = self._held, self._data[self._at :]
+        if held == b"\r\n" and not data.startswith(b"."):
+            held = b""  # it begins nothing, and the piece need not be copied
+        seen = held + data
+        start = _passed_on(held)
         dot = _first_dot_line(seen)
         end = seen.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self._at = self._scanned = len(self._data) - (len(seen) - end - len(_END))
             self._in_content = False
-            self._body.add(seen[self._not_content : end + 2], dots=dot < end)
+            self._body.add(seen[start : end + 2], dots=dot < end)
             return Mark.CONTENT
         self.clear()
         self._held = held = next(filter(seen[-_HELD:].endswith, _BEGINNINGS), b"")
-        sure = len(seen) - len(held)
-        if sure > self._not_content:
-            self._body.add(seen[self._not_content : sure], dots=dot >= 0)
-            self._not_content = 0
-        else:
-            self._held = seen
+        piece = seen[start : len(seen) - len(held) + _passed_on(held)]
+        if piece:
+            self._body.add(piece, dots=dot >= 0)
         return None
 
     def _chunk(self, left: int) -> Mark | None:
@@ -168,6 +166,11 @@ class Wire:
             return None
         self._chunk_left = None
         return Mark.CHUNK
+
+
+def _passed_on(held: bytes) -> int:
+    """How many octets of what is held the body has already: its CRLF, which is content in any case."""
+    return 2 if len(held) > 1 else 0
 
 
 def _first_dot_line(octets: bytes) -> int:

@@ -7,7 +7,7 @@ from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
 
 
 def sizes(*pieces: int) -> list[int]:
-    return [len(block) for block in blocks(size * b"x" for size in pieces)]
+    return [sum(map(len, block)) for block in blocks(size * b"x" for size in pieces)]
 
 
 def test_small_pieces_go_together_and_big_ones_are_cut() -> None:
@@ -22,7 +22,14 @@ def test_small_pieces_go_together_and_big_ones_are_cut() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3 * BLOCK_OCTETS), st.binary(max_size=3)), max_size=5))
 def test_no_octet_is_lost_or_moved(drawn: list[tuple[int, bytes]]) -> None:
     pieces = [size * mark for size, mark in drawn]
-    cut = list(blocks(pieces))
+    cut = [b"".join(block) for block in blocks(pieces)]
     assert b"".join(cut) == b"".join(pieces)
     assert all(len(block) == BLOCK_OCTETS for block in cut[:-1])
     assert all(cut)
+
+
+def test_what_is_cut_is_not_copied() -> None:
+    piece = 3 * BLOCK_OCTETS * b"x"
+    for *_, part in blocks((b"top", piece)):
+        assert isinstance(part, memoryview)
+        assert part.obj is piece

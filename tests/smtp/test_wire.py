@@ -1,6 +1,7 @@
 """Cutting octets into commands and content: the same whatever segments they come in."""
 
 import itertools
+import operator
 import re
 import tracemalloc
 from collections.abc import Iterable
@@ -265,3 +266,16 @@ def test_clear_forgets_what_is_not_cut_yet() -> None:
     assert wire.next_event() is None
     wire.feed(b"QUIT\r\n")
     assert wire.next_event() == b"QUIT"
+
+
+@pytest.mark.parametrize("end", [b"x", b"\r\n"])
+def test_a_piece_of_content_is_not_copied(end: bytes) -> None:
+    """Wherever it was cut; only what may begin the end of content is held back, and a CRLF is not."""
+    pieces = [LARGE_OCTETS * b"x" + end for _ in range(3)]
+    wire, body = Wire(), make_body(ROOMY)
+    wire.start_content(body)
+    for piece in pieces:
+        wire.feed(piece)
+        assert wire.next_event() is None
+    assert all(map(operator.is_, body.pieces, pieces))
+    assert len(body.pieces) == len(pieces)
