@@ -22,6 +22,8 @@ from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.reply_reader import ReplyReader
 
 QUIT_S = 5.0
+BLOCKS_PER_TURN = 4
+"""As much content as a client's segment has, at most."""
 
 Result = Pending[Outcome | None]
 """What became of a message; `None`: the kept connection was dead, and nothing was lost with it."""
@@ -265,21 +267,25 @@ class Channel(asyncio.Protocol):
             self._send_block()
 
     def _send_block(self) -> None:
+        """Hand over blocks while each is taken whole; a few of them, since others wait for a turn."""
         self._turn = None
-        if self._block is None or self._is_paused:
-            return
-        if self._result.cancelled():
-            self.close()
-            return
-        assert self._handover is not None
-        block, self._block = self._block, next(self._blocks, None)
-        if self._block is None:
-            handover = self._handover
-            self._send_last(block, handover)
-            if handover is self._handover:
-                self._limit(handover)
-            return
-        self._transport.writelines(block)
+        handover, transport = self._handover, self._transport
+        for _ in range(BLOCKS_PER_TURN):
+            if self._block is None or self._is_paused or transport.is_closing():
+                return
+            if self._result.cancelled():
+                self.close()
+                return
+            assert handover is not None
+            block, self._block = self._block, next(self._blocks, None)
+            if self._block is None:
+                self._send_last(block, handover)
+                if handover is self._handover:
+                    self._limit(handover)
+                return
+            transport.writelines(block)
+            if transport.get_write_buffer_size():
+                break
         # a transport that takes more than it can send tells so a turn later
         self._turn = self._loop.call_soon(self._send_block)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import socket
 import ssl
 import tracemalloc
@@ -14,6 +15,7 @@ from smtp_router import Deferred, Delivered, InDoubt, Outcome, Stage
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.message import on_the_wire
 from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.blocks import BLOCK_OCTETS
 from smtp_router.smtp.channel import QUIT_S, Channel, Result
 from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.parameters import Peer
@@ -281,6 +283,72 @@ async def test_content_that_is_not_taken_is_not_piled_up(
         assert peak < BIG.size / 10
         sent.cancel()
         await asyncio.wait({sent})
+
+
+class Rushing(asyncio.Transport):
+    """To a downstream that takes whatever it gets at once.
+
+    Args:
+        octets: as many, and it is lost.
+    """
+
+    def __init__(self, octets: float = math.inf) -> None:
+        super().__init__()
+        self.left = octets
+        self.turns = [b""]
+        """What was written in each turn."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.turns[-1] += bytes(data)
+        self.left -= len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.left <= 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+BODY = (b"Subject: big\r\n\r\n", 10**6 * b"x", b"\r\n.\r\n")
+
+
+def rush(transport: Rushing) -> tuple[Channel, Result]:
+    """A channel that begins to send content."""
+    loop = asyncio.get_running_loop()
+    channel = Channel(Peer(), Owner(), Alarm(loop), set(), loop)
+    channel.take_over(transport)
+    handover = Handover([b"MAIL", b"RCPT"], ["a@b.example"], pipelining=True)
+    soon = loop.time() + 5
+    result = channel.begin(handover, BODY, Timeouts(), until=soon, deadline=soon)
+    channel.data_received(b"".join(AGREES))
+    return channel, result
+
+
+async def test_no_message_holds_the_loop_whoever_takes_it_at_once() -> None:
+    transport = Rushing()
+    channel, result = rush(transport)
+    for _ in range(20):
+        transport.turns.append(b"")
+        await asyncio.sleep(0)
+    assert b"".join(transport.turns) == b"MAIL\r\nRCPT\r\nDATA\r\n" + b"".join(BODY)
+    assert max(map(len, transport.turns)) <= 256 * 1024 + 100
+    channel.data_received(b"250 2.0.0 taken\r\n")
+    assert isinstance(await result, Delivered)
+
+
+async def test_a_connection_that_is_lost_before_the_last_block_leaves_no_doubt() -> None:
+    transport = Rushing(len(b"".join(BODY)) - BLOCK_OCTETS)
+    channel, result = rush(transport)
+    await turns(20)
+    assert not transport.turns[-1].endswith(b".\r\n")
+    channel.connection_lost(None)
+    assert isinstance(await result, Deferred)
 
 
 @pytest.mark.parametrize("mode", ["clear", "starttls", "implicit"])
