@@ -23,7 +23,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, InDoubt
-from smtp_router.core.reply import Reply
+from smtp_router.core.reply import Reply, with_words
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
@@ -280,4 +280,4 @@ def _with_id(reply: Reply, message: Message) -> Reply:
     """A delivery's reply names the router's id, for whoever searches the log later."""
     if not reply.is_positive:
         return reply
-    return reply.with_words(f"as {message.id}")
+    return with_words(reply, f"as {message.id}")

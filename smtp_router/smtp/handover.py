@@ -22,7 +22,7 @@ from enum import Enum, auto
 
 from smtp_router.config.settings import Timeouts
 from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
-from smtp_router.core.reply import Reply
+from smtp_router.core.reply import plain_reply
 from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, text_of
 from smtp_router.smtp.verdict import (
     LOGIN_CODES,
@@ -161,7 +161,7 @@ class Handover:
                 self._said += 1
                 return Next.CONTENT
         elif self.dot_is_out and self.answered > self._data and not self._answers_each:
-            reply = Reply.plain(octets)
+            reply = plain_reply(octets)
             if reply is not None:
                 self.answered += 1
                 self.outcome = Delivered(reply=reply)

@@ -323,7 +323,7 @@ def rush(transport: Rushing) -> tuple[Channel, Result]:
     loop = asyncio.get_running_loop()
     channel = Channel(Peer(), Owner(), Alarm(loop), set(), loop)
     channel.take_over(transport)
-    handover = Handover([b"MAIL", b"RCPT"], ["a@b.example"], pipelining=True)
+    handover = Handover(["MAIL", "RCPT"], ["a@b.example"], pipelining=True)
     soon = loop.time() + 5
     result = channel.begin(handover, BODY, Timeouts(), until=soon, deadline=soon)
     channel.data_received(b"".join(AGREES))
