@@ -1,5 +1,6 @@
 """When a downstream is rested. `docs/health.md` explains it."""
 
+from functools import cached_property
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -38,7 +39,7 @@ class Health(Model):
             raise ValueError(message)
         return self
 
-    @property
+    @cached_property
     def rules(self) -> Rules:
         """The same in the router's own words."""
         return Rules(**self.model_dump())

@@ -64,6 +64,7 @@ class InstalledPlugins:
     def __init__(self) -> None:
         """Nothing is looked up yet."""
         self._entry_points: Mapping[str, Sequence[EntryPoint]] | None = None
+        self._looked_up: dict[str, LoadedEntry] = {}  # since the last scan
         self._loaded: dict[str, LoadedEntry] = {}
         self._told: dict[str, str] = {}
 
@@ -71,6 +72,7 @@ class InstalledPlugins:
         """Forget what there is; it is looked up again when next asked for."""
         importlib.invalidate_caches()
         self._entry_points = None
+        self._looked_up.clear()
 
     def load(self, name: str) -> LoadedEntry:
         """Import a plugin, unless that is done.
@@ -78,6 +80,11 @@ class InstalledPlugins:
         Raises:
             PluginError: it is not installed, or twice, or cannot be imported.
         """
+        if name not in self._looked_up:
+            self._looked_up[name] = self._load(name)
+        return self._looked_up[name]
+
+    def _load(self, name: str) -> LoadedEntry:
         found = self._found().get(name)
         if not found:
             raise PluginError(name, self._not_installed(name))

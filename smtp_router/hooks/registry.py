@@ -11,6 +11,7 @@ from pathlib import Path
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.errors import PluginError
+from smtp_router.hooks.constructor import Constructor
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.installed import InstalledPlugins
 from smtp_router.hooks.nested import Nest
@@ -19,7 +20,6 @@ from smtp_router.hooks.plugin import (
     Target,
     Validator,
     families,
-    make,
     target_of,
 )
 from smtp_router.machine import MonotonicClock
@@ -60,6 +60,7 @@ class Registry:
         self._seed = seed
         self._draws = 0
         self._validator = Validator()
+        self._constructors: dict[str, Constructor] = {}  # by name: of the version that was made last
         self._versions = itertools.count(1)
         self._given: dict[str, Definition] = {}
         self._files: dict[Path, PluginFile] = {}
@@ -174,7 +175,7 @@ class Registry:
             rng=self.rng,
             depth=depth,
         )
-        plugin = make(definition.name, definition.target, options, nest)
+        plugin = self._constructor(definition).make(definition.name, options, nest)
         made = Plugin(
             name=definition.name,
             source=definition.source,
@@ -186,6 +187,12 @@ class Registry:
         if shared:
             self._modules[definition.name, definition.source] = made
         return made
+
+    def _constructor(self, definition: Definition) -> Constructor:
+        known = self._constructors.get(definition.name)
+        if known is None or known.target is not definition.target:
+            known = self._constructors[definition.name] = Constructor(definition.target)
+        return known
 
     def _make_nested(
         self, name: str, options: Mapping[str, object], within: Definition, depth: int

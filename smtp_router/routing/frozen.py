@@ -25,8 +25,7 @@ class FrozenTarget(Target):
             target.user,
             target.settings,
             target.rules,
-            gauge=target.gauge,
-            rest=target.rest,
+            shared=target.shared,
             meter=target.meter,
             quotas=target.quotas,
         )

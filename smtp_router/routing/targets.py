@@ -1,20 +1,25 @@
 """What targets share: who has a gauge, a server's circuit or a meter in common."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from operator import attrgetter
 from weakref import WeakValueDictionary
 
 from smtp_router.config.limits import Limits
 from smtp_router.config.settings import Downstream, Settings
+from smtp_router.core.breaker import Rules
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Gauge
 from smtp_router.routing.limits import Meter
-from smtp_router.routing.quotas import Quotas
+from smtp_router.routing.quotas import Quota, Quotas
 from smtp_router.routing.rest import Rest
 from smtp_router.routing.target import Target
 
-_OF_THE_ENTRY = frozenset({"name", "options", "limits", "provider", "replies"})
+_OF_THE_ENTRY = {"name", "options", "limits", "provider", "replies"}
 """What an entry of the configuration says about itself, not about the server or the login there."""
-_OF_THE_LOGIN = frozenset({"user", "password", "auth"})
+_OF_THE_LOGIN = {"user", "password", "auth"}
+_account = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY))
+_server = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY - _OF_THE_LOGIN))
+_NO_LIMITS = Limits()
 
 
 class Targets:
@@ -45,38 +50,53 @@ class Targets:
             downstream: what is said of it.
             settings: all others.
         """
-        name = downstream.limits.name(user, downstream.name)
-        meter = None if downstream.limits == Limits() else self._meter(name, downstream.limits)
-        rules = settings.health.rules
-        account = _without(downstream, _OF_THE_ENTRY)
-        gauge = self._gauge(account, downstream, rules.window_s)
-        rest = self._rests.get((user, account))
-        if rest is None:
-            rest = self._rests[user, account] = Rest()
-        quotas = [
-            self._quotas.of(name, kind, limit)
-            for kind, limit in settings.quotas.get(name, {}).items()
-            if self._quotas is not None
-        ]
-        return Target(user, downstream, rules, gauge=gauge, rest=rest, meter=meter, quotas=quotas)
+        target = Target(
+            user,
+            downstream,
+            settings.health.rules,
+            shared=self,
+            meter=None if downstream.limits == _NO_LIMITS else self._meter(user, downstream),
+            quotas=self._quotas_of(user, downstream, settings),
+        )
+        # What is known of its account must not be lost while nobody looks.
+        if self._gauges and (gauge := self._gauges.get(_account(downstream))) is not None:
+            target.gauge = gauge
+        if self._rests and (rest := self._rests.get((user, _account(downstream)))) is not None:
+            target.rest = rest
+        return target
 
-    def _meter(self, name: str, limits: Limits) -> Meter:
+    def gauge(self, settings: Downstream, rules: Rules) -> Gauge:
+        """See `smtp_router.routing.target.Shared`."""
+        account = _account(settings)
+        gauge = self._gauges.get(account)
+        if gauge is None:
+            server = _server(settings)
+            circuit = self._circuits.get(server)
+            if circuit is None:
+                circuit = self._circuits[server] = Circuit(rules.window_s)
+            gauge = self._gauges[account] = Gauge(circuit, rules.window_s)
+        return gauge
+
+    def rest(self, user: str, settings: Downstream) -> Rest:
+        """See `smtp_router.routing.target.Shared`."""
+        key = user, _account(settings)
+        rest = self._rests.get(key)
+        if rest is None:
+            rest = self._rests[key] = Rest()
+        return rest
+
+    def _meter(self, user: str, downstream: Downstream) -> Meter:
+        limits = downstream.limits
+        name = limits.name(user, downstream.name)
         meter = self._meters.get(name)
         if meter is None:
             meter = self._meters[name] = Meter()
         meter.watch(limits)
         return meter
 
-    def _gauge(self, account: Hashable, settings: Downstream, window_s: float) -> Gauge:
-        gauge = self._gauges.get(account)
-        if gauge is None:
-            server = _without(settings, _OF_THE_ENTRY | _OF_THE_LOGIN)
-            circuit = self._circuits.get(server)
-            if circuit is None:
-                circuit = self._circuits[server] = Circuit(window_s)
-            gauge = self._gauges[account] = Gauge(circuit, window_s)
-        return gauge
-
-
-def _without(settings: Downstream, keys: frozenset[str]) -> Hashable:
-    return tuple(getattr(settings, key) for key in type(settings).model_fields if key not in keys)
+    def _quotas_of(self, user: str, downstream: Downstream, settings: Settings) -> Sequence[Quota]:
+        if self._quotas is None or not settings.quotas:
+            return ()
+        name = downstream.limits.name(user, downstream.name)
+        of_this = settings.quotas.get(name, {})
+        return tuple(self._quotas.of(name, kind, limit) for kind, limit in of_this.items())

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from smtp_router import Clock, PluginError, hookimpl
-from smtp_router.hooks.plugin import make
+from smtp_router.hooks.constructor import Constructor
 from smtp_router.hooks.registry import Registry
 from tests.support import VirtualClock, make_giver
 
@@ -15,7 +15,7 @@ def made(source: str, **options: object) -> dict[str, object]:
     """The attributes of the class in this source, made with these options."""
     module = ModuleType("plugin_module")
     exec(source, module.__dict__)  # noqa: S102 - a plugin's source
-    return vars(make("mine", module.Plugin, options, make_giver(VirtualClock())))
+    return vars(Constructor(module.Plugin).make("mine", options, make_giver(VirtualClock())))
 
 
 HEAD = "import random\nimport smtp_router\nfrom smtp_router import Algorithms, Clock, hookimpl\n"
@@ -88,4 +88,4 @@ class TakesTime:
 
 
 def test_a_class_that_needs_no_options_is_made_without_any() -> None:
-    assert isinstance(make("mine", TakesTime, {}, make_giver()), TakesTime)
+    assert isinstance(Constructor(TakesTime).make("mine", {}, make_giver()), TakesTime)

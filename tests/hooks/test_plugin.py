@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from smtp_router import Downstream, PluginError, hookimpl
-from smtp_router.hooks.plugin import HOOKS, Validator, hook_names, make, target_of
+from smtp_router.hooks.constructor import Constructor
+from smtp_router.hooks.plugin import HOOKS, Validator, hook_names, target_of
 from tests.support import make_giver
 
 GIVER = make_giver()
@@ -239,6 +240,57 @@ def test_plugins_that_are_equal_are_told_apart() -> None:
         assert call.function.__self__ is plugin  # type: ignore[attr-defined]
 
 
+class Varied(Algorithm):
+    """What instances of it have differs."""
+
+    def __init__(self, **own: object) -> None:
+        self.__dict__ |= own
+
+    @hookimpl(specname="before_send")
+    def stamp(self) -> None: ...
+
+    @classmethod
+    @hookimpl
+    def check_downstreams(cls) -> None: ...
+
+    @staticmethod
+    @hookimpl
+    def close() -> None: ...
+
+
+class Slotted(Algorithm):
+    __slots__ = ("after_send",)
+
+    def __init__(self, after_send: object = None) -> None:
+        self.after_send = after_send
+
+
+@hookimpl
+def after_send(message: object) -> None:
+    del message
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        Varied(),
+        Varied(state=1),
+        Varied(after_send=after_send),
+        Varied(later=hookimpl(specname="after_send")(lambda attempt: attempt)),
+        Varied(stamp=hookimpl(specname="before_send")(lambda message: message)),
+        Varied(select_downstream=Algorithm().select_downstream),
+        Slotted(),
+        Slotted(after_send),
+    ],
+)
+def test_a_class_is_looked_at_once_and_yet_each_instance_has_its_own_hooks(plugin: object) -> None:
+    validator = Validator()
+    for earlier in (Varied(), Slotted()):
+        validator.calls("mine", earlier)
+    for _ in range(2):
+        assert validator.calls("mine", plugin) == Validator().calls("mine", plugin)
+
+
 # Options.
 
 
@@ -271,14 +323,14 @@ class Data(Algorithm):
 def refused(target: ModuleType | type, options: Mapping[str, object]) -> tuple[str, str]:
     """Which key it was about, and what was said."""
     with pytest.raises(PluginError) as caught:
-        make("mine", target, options, GIVER)
+        Constructor(target).make("mine", options, GIVER)
     assert caught.value.plugin == "mine"
     return caught.value.key, caught.value.message
 
 
 def test_a_module_is_its_own_plugin_and_takes_no_options() -> None:
     found = module(FUNCTION)
-    assert make("mine", found, {}, GIVER) is found
+    assert Constructor(found).make("mine", {}, GIVER) is found
     assert refused(found, {"weight": 3}) == (
         "options.weight",
         "is not an option: this plugin is a module, which takes none",
@@ -296,11 +348,11 @@ def test_a_module_is_its_own_plugin_and_takes_no_options() -> None:
 def test_a_class_is_made_with_its_options(
     target: type, options: Mapping[str, object], made_with: object
 ) -> None:
-    assert vars(make("mine", target, options, GIVER))["made_with"] == made_with
+    assert vars(Constructor(target).make("mine", options, GIVER))["made_with"] == made_with
 
 
 def test_a_dataclass_is_made_with_its_options() -> None:
-    assert make("mine", Data, {"weight": 3}, GIVER) == Data(weight=3)
+    assert Constructor(Data).make("mine", {"weight": 3}, GIVER) == Data(weight=3)
 
 
 def test_a_class_that_says_nothing_about_its_options_is_given_them() -> None:
@@ -308,11 +360,11 @@ def test_a_class_that_says_nothing_about_its_options_is_given_them() -> None:
         @hookimpl
         def before_send(self) -> None: ...
 
-    assert make("mine", Table, {"a": 1}, GIVER) == {"a": 1}
+    assert Constructor(Table).make("mine", {"a": 1}, GIVER) == {"a": 1}
 
 
 def test_each_call_makes_another_one() -> None:
-    assert make("mine", Plain, {}, GIVER) is not make("mine", Plain, {}, GIVER)
+    assert Constructor(Plain).make("mine", {}, GIVER) is not Constructor(Plain).make("mine", {}, GIVER)
 
 
 @pytest.mark.parametrize(

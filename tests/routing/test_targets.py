@@ -75,3 +75,17 @@ def test_what_nobody_uses_any_more_is_forgotten(settings: Any) -> None:  # noqa:
     del gauge
     gc.collect()
     assert not made(targets, settings()).gauge.is_resting(now=0.0)
+
+
+def test_what_is_known_stays_while_those_who_would_look_have_not_looked_yet(
+    settings: Any,  # noqa: ANN401 - a function
+) -> None:
+    targets = Targets()
+    before = made(targets, settings())
+    rest(before.gauge)
+    before.rest.ask(10.0, now=0.0)
+    after = made(targets, settings())
+    del before
+    gc.collect()
+    assert after.gauge.is_resting(now=0.0)
+    assert after.rest.until == 10.0
