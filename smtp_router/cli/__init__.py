@@ -1,37 +1,47 @@
 """Floor 5: the commands. The only click import."""
 
+import importlib
+
 import click
 
-from smtp_router.cli.check import check
-from smtp_router.cli.demo import demo
-from smtp_router.cli.explain import explain
-from smtp_router.cli.hash_password import hash_password
-from smtp_router.cli.new_plugin import new_plugin
-from smtp_router.cli.plugins import plugins
-from smtp_router.cli.schema import schema
-from smtp_router.cli.serve import serve
-from smtp_router.cli.simulate import simulate
-from smtp_router.cli.status import status
-from smtp_router.cli.trace import trace
+_COMMANDS = frozenset(
+    {
+        "check",
+        "demo",
+        "explain",
+        "hash-password",
+        "new-plugin",
+        "plugins",
+        "schema",
+        "serve",
+        "simulate",
+        "status",
+        "trace",
+    }
+)
+"""Each is a function of its own name, in a module of its own name."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a command when it is asked for: all of them together take half a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`."""
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="smtp-router", message="smtp-router %(version)s")
 def main() -> None:
     """A programmable SMTP router: a plugin decides, for every message, which server gets it."""
-
-
-for command in (
-    serve,
-    check,
-    plugins,
-    new_plugin,
-    explain,
-    trace,
-    status,
-    simulate,
-    demo,
-    schema,
-    hash_password,
-):
-    main.add_command(command)

@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from importlib.metadata import metadata, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from smtp_router import cli
 from smtp_router.cli import main
 from tests.running import environment
 
@@ -70,6 +72,30 @@ def write(text: str | bytes, name: str = "config.yaml") -> Path:
 
 
 # check
+
+
+def test_help_lists_every_command_with_what_it_does() -> None:
+    modules = Path(cli.__file__).parent.glob("*.py")
+    source = {path.stem: path.read_text() for path in modules}
+    commands = {name for name, text in source.items() if "@click.command(" in text}
+    listed = dict(re.findall(r"^  ([a-z][a-z-]+) {2,}(\w.+)$", run("--help").output, re.MULTILINE))
+    assert {name.replace("-", "_") for name in listed} == commands
+    for name, words in listed.items():
+        told = " ".join(run(name, "--help").output.split())
+        assert words.removesuffix("...") in told
+
+
+def test_a_command_is_imported_when_it_is_asked_for_and_no_other() -> None:
+    code = """\
+        import sys
+        from smtp_router.cli import main
+        main(["hash-password", "--help"], standalone_mode=False)
+        own = {name.rpartition(".")[2] for name in sys.modules if name.startswith("smtp_router.cli.")}
+        print(sorted(own), "pydantic" in sys.modules)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())  # noqa: S603 - the interpreter and the words above
+    assert result.stdout.splitlines()[-1] == "['hash_password'] False"
 
 
 def test_check_takes_the_original_short_form_as_it_is() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from smtp_router.cli import main as program
 from smtp_router.config.load import ALIASES, Loaded, load
 from smtp_router.config.scenario import Scenario
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import build
 from tests.docs.asking import MESSAGES, go_through
 from tests.docs.asking import load as load_plugin
+from tests.docs.commands import commands
 from tests.docs.pages import Block, all_blocks, blocks
 from tests.docs.test_configuration import MODELS
 
@@ -30,6 +30,7 @@ def select_downstream(downstreams):
     return downstreams[0]
 """
 
+COMMANDS = commands()
 KNOWN_KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()} | {
     *ALIASES
 }
@@ -115,7 +116,7 @@ def test_shell_commands_can_be_parsed(block: Block) -> None:
 @pytest.mark.parametrize("block", [*all_blocks("sh"), *all_blocks("ini")], ids=str)
 def test_our_own_commands_and_options_exist(block: Block) -> None:
     for name, rest in re.findall(r"smtp-router ([a-z][\w-]*)([^\n|<>]*)", block.text):
-        known = {option for parameter in program.commands[name].params for option in parameter.opts}
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         assert {word for word in rest.split() if word.startswith("-")} <= known
 
 
