@@ -347,7 +347,7 @@ def _ledger(loaded: Loaded, state: StateFile) -> Ledger:
         try:
             ledger.open()
         except StateError as error:
-            raise ConfigError([loaded.problem(("state",), str(error))]) from error
+            raise ConfigError(loaded.problems([(("state",), str(error))])) from error
     return ledger
 
 

@@ -15,7 +15,8 @@ import pytest
 import smtp_router
 from smtp_router import Attempt, Delivered, Downstream, Message, Session
 from smtp_router.hooks import spec
-from smtp_router.hooks.plugin import Validator, make, target_of
+from smtp_router.hooks.constructor import Constructor
+from smtp_router.hooks.plugin import Validator, target_of
 from tests.support import make_downstream, make_giver, make_message
 
 NAMES = {
@@ -121,7 +122,7 @@ def test_the_example_at_the_top_is_an_algorithm() -> None:
     example = ModuleType("example")
     exec("\n".join(line[4:] for line in lines if line.startswith("    ")), example.__dict__)  # noqa: S102
     (call,) = Validator().calls(
-        "example", make("example", target_of("example", example), {}, make_giver())
+        "example", Constructor(target_of("example", example)).make("example", {}, make_giver())
     )
     offered = [make_downstream("a"), make_downstream("b")]
     assert call.hook == "select_downstream"

@@ -50,3 +50,7 @@ class Limits(Model):
         """How many messages each calendar period has room for."""
         given = {Kind.DAY: self.per_day, Kind.MONTH: self.per_month}
         return {kind: count for kind, count in given.items() if count is not None}
+
+
+NO_LIMITS = Limits()
+"""Of all downstreams that say nothing: there may be tens of thousands, and it takes 600 bytes."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from smtp_router.config.explain import explain, problem_at
 from smtp_router.config.presets import Presets
 from smtp_router.config.references import KeyPath, References, key_path
 from smtp_router.config.settings import Settings, User
+from smtp_router.config.sharing import share
 from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.disk import Watch
 
@@ -35,9 +36,6 @@ class InvalidConfigError(ConfigError):
         self.usable = usable
 
 
-_FALSE = tree.Node(value=False, line=0)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A configuration with where it came from.
@@ -46,14 +44,15 @@ class Loaded:
         settings: the checked settings.
         file: the configuration file.
         watches: all files that it was made from, as they were read; a reload looks at them.
-        root: the tree, for the line of a key.
+        text: what stands in the file, for the line of a key: the tree takes ten times as much, and is
+            made again if there is a problem.
         positions: where each of the settings' users stands in the file's list.
     """
 
     settings: Settings
     file: Path
     watches: tuple[Watch, ...]
-    root: tree.Node
+    text: bytes = field(repr=False)
     positions: Sequence[int]
 
     @property
@@ -61,9 +60,10 @@ class Loaded:
         """Where relative paths start from."""
         return Path(os.path.abspath(self.file)).parent  # noqa: PTH100 - links stay links
 
-    def problem(self, path: KeyPath, message: str) -> Problem:
-        """A problem at a key of this configuration."""
-        return problem_at(self.file, self.root, path, message)
+    def problems(self, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
+        """Problems at keys of this configuration; it takes as long as reading it once more."""
+        root = _tree_again(self.text, self.file)
+        return [problem_at(self.file, root, path, message) for path, message in found]
 
 
 def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -104,42 +104,57 @@ def parse(
     problems += _rename_aliases(file, root)
     problems += _resolve_paths(file, root)
     watches = (*watches, *references.watches.values())
+    duplicates = list(_duplicates(file, root))
+    plain = root.plain()
+    assert isinstance(plain, dict)
+    del root  # three times what the settings of its users take, and made again for a problem's line
     presets = Presets()
+    settings: Settings | None = None
     try:
-        settings: Settings | None = Settings.model_validate(root.plain(), context=presets)
+        settings = Settings.model_validate(plain, context=presets)
     except ValidationError as error:
+        root = _tree_again(text, file)
         for detail in error.errors(include_url=False, include_input=False):
             _, reached = root.at(tuple(detail["loc"]))
             if key_path(reached) not in broken and not _is_echo(root, detail):
                 problems.append(explain(file, root, detail, Settings))
-        settings = None
     else:
-        assert settings is not None
-        problems += [problem_at(file, root, *found) for found in _shared_networks(settings)]
-        problems += [problem_at(file, root, *found) for found in _differing_quotas(settings)]
-    problems += _duplicates(file, root)
+        found = [*_shared_networks(settings), *_differing_quotas(settings)]
+        if found:
+            root = _tree_again(text, file)
+            problems += [problem_at(file, root, *each) for each in found]
+    problems += duplicates
     if settings is not None and not problems:
+        share(settings.users)
         positions = range(len(settings.users))
-        return Loaded(settings=settings, file=file, watches=watches, root=root, positions=positions)
-    users = dict(_usable_users(root, presets))
+        return Loaded(settings=settings, file=file, watches=watches, text=text, positions=positions)
+    users = dict(_usable_users(plain.get("users"), presets))
     usable = Loaded(
         settings=Settings.model_construct(
             users=tuple(users.values()),
-            allow_writable_plugins=root.value.get("allow_writable_plugins", _FALSE).value is True,
+            allow_writable_plugins=plain.get("allow_writable_plugins") is True,
         ),
         file=file,
         watches=watches,
-        root=root,
+        text=text,
         positions=tuple(users),
     )
     raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
 
 
-def _usable_users(root: tree.Node, presets: Presets) -> Iterator[tuple[int, User]]:
+def _tree_again(text: bytes, file: Path) -> tree.Node:
+    """The tree of what was read, for the lines of its keys."""
+    root = tree.parse(text, str(file))
+    for _ in _rename_aliases(file, root):
+        share(settings.users)
+    return root
+
+
+def _usable_users(users: object, presets: Presets) -> Iterator[tuple[int, User]]:
     """The users that have no problem of their own, by position."""
-    for index, user in _items(root, "users"):
+    for index, user in enumerate(users if isinstance(users, list) else []):
         with suppress(ValidationError):
-            yield index, User.model_validate(user.plain(), context=presets)
+            yield index, User.model_validate(user, context=presets)
 
 
 def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:

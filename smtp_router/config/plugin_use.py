@@ -7,7 +7,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from smtp_router.config.model import Model
-from smtp_router.config.types import NonEmpty, Options
+from smtp_router.config.types import NO_OPTIONS, NonEmpty, Options
 
 
 class PluginUse(Model):
@@ -17,7 +17,9 @@ class PluginUse(Model):
         description="An entry point's name (round_robin), or a path (./my_algorithm.py)."
     )
     options: Options = Field(
-        default_factory=dict, repr=False, description="What the plugin's constructor takes."
+        default_factory=lambda: NO_OPTIONS,
+        repr=False,
+        description="What the plugin's constructor takes.",
     )
 
     @classmethod
@@ -41,7 +43,9 @@ class Canary(Model):
 
     use: NonEmpty = Field(description="An entry point's name, or a path.")
     options: Options = Field(
-        default_factory=dict, repr=False, description="What the plugin's constructor takes."
+        default_factory=lambda: NO_OPTIONS,
+        repr=False,
+        description="What the plugin's constructor takes.",
     )
     percent: Annotated[float, Field(gt=0, le=100)] = Field(
         description="For how many of 100 messages it is asked in place of the algorithm, by chance."

@@ -19,3 +19,7 @@ class PoolLimits(Model):
     max_connection_age_s: Seconds = Field(
         default=600, description="How old one may be when it is used again."
     )
+
+
+USUAL_POOL = PoolLimits()
+"""Of all downstreams that say nothing: there may be tens of thousands, and it takes 600 bytes."""

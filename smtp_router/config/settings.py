@@ -7,12 +7,11 @@ import socket
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     ConfigDict,
     Field,
-    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,15 +19,16 @@ from pydantic import (
 
 from smtp_router.config.auth import Auth
 from smtp_router.config.health import Health
-from smtp_router.config.limits import Limits
+from smtp_router.config.limits import NO_LIMITS, Limits
 from smtp_router.config.model import Model
 from smtp_router.config.plugin_use import Canary, PluginUse
-from smtp_router.config.pool import PoolLimits
+from smtp_router.config.pool import USUAL_POOL, PoolLimits
 from smtp_router.config.presets import Presets
 from smtp_router.config.provider_use import ProviderUse, fill_in
 from smtp_router.config.replies import ReplyRule
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import (
+    NO_OPTIONS,
     Count,
     HostPort,
     IPAddress,
@@ -61,7 +61,7 @@ def _addr_or_provider(schema: dict[str, Any]) -> None:
 class Downstream(Model):
     """A server that mail can be handed to."""
 
-    model_config = ConfigDict(json_schema_extra=_addr_or_provider)
+    model_config = ConfigDict(json_schema_extra=_addr_or_provider, validate_default=False)
 
     provider: ProviderUse | None = Field(
         default=None,
@@ -88,7 +88,9 @@ class Downstream(Model):
         description="For logs and algorithms; unique per user. Default: addr, or the provider.",
     )
     options: Options = Field(
-        default_factory=dict, repr=False, description="For the algorithm, as in {weight: 3}."
+        default_factory=lambda: NO_OPTIONS,
+        repr=False,
+        description="For the algorithm, as in {weight: 3}.",
     )
     tls: Literal["auto", "none", "starttls", "implicit"] = Field(
         default="auto",
@@ -107,11 +109,14 @@ class Downstream(Model):
     tls_client_key: Path | None = Field(
         default=None, description="Its private key (PEM). Default: in tls_client_cert."
     )
-    limits: Limits = Field(default_factory=Limits, description="How much it gets.")
+    limits: Limits = Field(default_factory=lambda: NO_LIMITS, description="How much it gets.")
     replies: tuple[ReplyRule, ...] = Field(
         default=(), description="What its replies mean, in order; the provider's rules come after them."
     )
-    _rules: tuple[Rule, ...] = PrivateAttr(default=())
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """What its replies mean: own rules, then the provider's. Those that have some have them in place of
+    this; a private attribute would be another dict in each of tens of thousands."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,11 +131,12 @@ class Downstream(Model):
         """Own rules come before the provider's: the first that fits counts."""
         own = (rule.compiled(f"replies[{position}]") for position, rule in enumerate(self.replies))
         known = Presets.of(info).get(self.provider.use).rules if self.provider else ()
-        self._rules = (*own, *known)
+        if rules := (*own, *known):
+            vars(self)["rules"] = rules
         return self
 
     pool: PoolLimits = Field(
-        default_factory=PoolLimits, description="How connections are kept and used again."
+        default_factory=lambda: USUAL_POOL, description="How connections are kept and used again."
     )
 
     @model_validator(mode="after")
@@ -173,11 +179,6 @@ class Downstream(Model):
         return "tls_client_cert needs TLS, and tls is none" if self.tls == "none" else ""
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
-        """What its replies mean: own rules, then the provider's."""
-        return self._rules
-
-    @property
     def implicit_tls(self) -> bool:
         """Whether TLS comes before the first word of SMTP."""
         if isinstance(self.addr, UnixPath):
@@ -198,7 +199,7 @@ def _offer_aliases(schema: dict[str, Any]) -> None:
 class User(Model):
     """Somebody who may send, and where that mail goes."""
 
-    model_config = ConfigDict(json_schema_extra=_offer_aliases)
+    model_config = ConfigDict(json_schema_extra=_offer_aliases, validate_default=False)
 
     email: NonEmpty = Field(description="The login name; unique.")
     password: Secret = Field(

@@ -223,5 +223,9 @@ Network = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
 Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
-Options = Annotated[Mapping[str, Any], AfterValidator(lambda value: MappingProxyType(dict(value)))]
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+Options = Annotated[
+    Mapping[str, Any],
+    AfterValidator(lambda value: MappingProxyType(dict(value)) if value else NO_OPTIONS),
+]
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -16,7 +16,7 @@ from smtp_router.config.references import KeyPath
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings, User
 from smtp_router.core.downstream import Downstream
-from smtp_router.core.errors import ConfigError, PluginError, Problem
+from smtp_router.core.errors import ConfigError, PluginError
 from smtp_router.core.outcome import Attempt, OutcomeKind
 from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
@@ -149,7 +149,7 @@ def build(
         ConfigError: with every plugin that cannot be used, and why.
     """
     registry.installed.rescan()
-    problems: list[Problem] = []
+    problems: list[tuple[KeyPath, str]] = []
     shared = previous.shared if previous else shared or Targets()
     routes = {}
     for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
@@ -158,7 +158,7 @@ def build(
         routes[user.email] = builder.build()
         problems += builder.problems
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(loaded.problems(problems))
     number = previous.number + 1 if previous else 1
     kinds = frozenset(kind_of(user.password.reveal()) for user in loaded.settings.users)
     return Epoch(
@@ -191,7 +191,7 @@ class _RouteBuilder:
         self.user = user
         self.old = old
         self.path = path
-        self.problems: list[Problem] = []
+        self.problems: list[tuple[KeyPath, str]] = []
         self._unclaimed = list(self.old.all_plugins) if self.old else []
 
     def build(self) -> Route:
@@ -272,7 +272,7 @@ class _RouteBuilder:
         return plugin
 
     def _problem(self, path: KeyPath, message: str) -> None:
-        self.problems.append(self.loaded.problem((*self.path, *path), message))
+        self.problems.append(((*self.path, *path), message))
 
     def _previous(self, use: PluginUse) -> Plugin | None:
         """What was made for the same words before; each only once, wherever it stands now."""

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 from operator import attrgetter
 from weakref import WeakValueDictionary
 
-from smtp_router.config.limits import Limits
+from smtp_router.config.limits import NO_LIMITS
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.breaker import Rules
 from smtp_router.routing.circuit import Circuit
@@ -19,7 +19,6 @@ _OF_THE_ENTRY = {"name", "options", "limits", "provider", "replies"}
 _OF_THE_LOGIN = {"user", "password", "auth"}
 _account = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY))
 _server = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY - _OF_THE_LOGIN))
-_NO_LIMITS = Limits()
 
 
 class Targets:
@@ -55,7 +54,7 @@ class Targets:
             downstream,
             settings.health.rules,
             shared=self,
-            meter=None if downstream.limits == _NO_LIMITS else self._meter(user, downstream),
+            meter=None if downstream.limits == NO_LIMITS else self._meter(user, downstream),
             quotas=self._quotas_of(user, downstream, settings),
         )
         # What is known of its account must not be lost while nobody looks.

@@ -72,7 +72,8 @@ def certificate_problems(loaded: Loaded) -> list[Problem]:
     """What is wrong with the certificates of a configuration."""
     look = cache(_problem)  # many downstreams may have the same one
     found = ((path, look(cert, key)) for path, cert, key in _certificates(loaded))
-    return [loaded.problem(path, message) for path, message in found if message]
+    problems = [(path, message) for path, message in found if message]
+    return loaded.problems(problems) if problems else []
 
 
 def _certificates(loaded: Loaded) -> Iterator[tuple[KeyPath, Path, Path | None]]:

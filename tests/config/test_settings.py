@@ -154,3 +154,28 @@ def test_equal_texts_make_equal_settings() -> None:
     other = read(config_text(user_config(password="other")))
     assert first.users != other.users
     assert isinstance(other.users[0], User)
+
+
+def test_what_users_have_in_common_is_kept_once() -> None:
+    entry = {"addr": "a.example:25", "user": "u", "pass": "p"}
+    one, two = read(
+        config_text(
+            *(user_config(email=f"{name}@example.com", downstreams={"a": entry}) for name in "ab")
+        )
+    ).users
+    assert one.algorithm is two.algorithm
+    assert one.failover_on is two.failover_on
+    for user, other in ((one, two), (one.downstreams[0], two.downstreams[0])):
+        assert user.model_fields_set is other.model_fields_set
+    (a,), (b,) = one.downstreams, two.downstreams
+    assert (a.name is b.name, a.options is b.options) == (True, True)
+    assert (a.limits is b.limits, a.pool is b.pool) == (True, True)
+
+
+def test_what_differs_is_not_shared() -> None:
+    users = (
+        user_config(email=f"{weight}@example.com", algorithm={"use": "x", "options": {"weight": weight}})
+        for weight in (1, 2)
+    )
+    one, two = read(config_text(*users)).users
+    assert (one.algorithm.options, two.algorithm.options) == ({"weight": 1}, {"weight": 2})
