@@ -7,7 +7,7 @@
 | scram | `SCRAM-SHA-256$4096:SALT$STOREDKEY:SERVERKEY` (RFC 5803) | derived and compared, slow | yes |
 
 Nothing here waits, and what is called slow takes tens of milliseconds: callers run it in a thread. The
-only argon2 and scramp import.
+only argon2 and scramp import; scramp comes when it is used: its ASN.1 library takes 15 ms and 4 MB.
 """
 
 import base64
@@ -20,7 +20,6 @@ from enum import StrEnum
 from typing import Any
 
 import argon2
-import scramp  # type: ignore[import-untyped]  # it has no types
 
 SCRAM = "SCRAM-SHA-256"
 ITERATIONS = 4096
@@ -88,6 +87,12 @@ def _is_argon2(stored: str) -> bool:
     return parameters.salt_len >= 8 and parameters.hash_len >= 4  # noqa: PLR2004 - RFC 9106 3.1
 
 
+def _scramp() -> Any:  # noqa: ANN401 - it has no types
+    import scramp  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
+
+    return scramp
+
+
 def verify(stored: str, password: str) -> bool:
     """Whether this is the password; slow unless it is stored plain."""
     kind = kind_of(stored)
@@ -136,10 +141,12 @@ def derive(password: str, *, salt: bytes, iterations: int = ITERATIONS) -> Verif
         ValueError: characters that a password cannot have (RFC 4013).
     """
     try:
-        _, stored_key, server_key, _ = scramp.ScramMechanism(SCRAM).make_auth_info(
-            password, iteration_count=iterations, salt=salt
+        _, stored_key, server_key, _ = (
+            _scramp()
+            .ScramMechanism(SCRAM)
+            .make_auth_info(password, iteration_count=iterations, salt=salt)
         )
-    except scramp.ScramException as error:
+    except _scramp().ScramException as error:
         raise ValueError(str(error)) from None
     return Verifier(salt=salt, stored_key=stored_key, server_key=server_key, iterations=iterations)
 
@@ -160,6 +167,25 @@ def make(kind: Kind, password: str) -> str:
         ]
         return f"{SCRAM}${verifier.iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
     return password
+
+
+def for_show(kind: Kind) -> str:
+    """What is nobody's password, as slow to compare with as a real one of this kind, and quickly made."""
+    if kind is Kind.ARGON2:
+        usual = argon2.PasswordHasher()
+        salt, digest = (
+            base64.b64encode(secrets.token_bytes(octets)).decode("ascii").rstrip("=")
+            for octets in (usual.salt_len, usual.hash_len)
+        )
+        costs = f"m={usual.memory_cost},t={usual.time_cost},p={usual.parallelism}"
+        return f"$argon2id$v={argon2.low_level.ARGON2_VERSION}${costs}${salt}${digest}"
+    if kind is Kind.SCRAM:
+        salt, stored_key, server_key = (
+            base64.b64encode(secrets.token_bytes(octets)).decode("ascii")
+            for octets in (16, _DIGEST_OCTETS, _DIGEST_OCTETS)
+        )
+        return f"{SCRAM}${ITERATIONS}:{salt}${stored_key}:{server_key}"
+    return secrets.token_hex()
 
 
 class ScramExchange:
@@ -197,11 +223,11 @@ class ScramExchange:
             ValueError: the client's first message is not acceptable.
         """
         entry = (verifier.salt, verifier.stored_key, verifier.server_key, verifier.iterations)
-        self._server = scramp.ScramMechanism(SCRAM).make_server(lambda _: entry)
+        self._server = _scramp().ScramMechanism(SCRAM).make_server(lambda _: entry)
         try:
             self._server.set_client_first(self._first)
             return str(self._server.get_server_first()).encode()
-        except scramp.ScramException as error:
+        except _scramp().ScramException as error:
             raise ValueError(str(error)) from None
 
     def finish(self, client_final: bytes) -> bytes:
@@ -214,7 +240,7 @@ class ScramExchange:
         try:
             self._server.set_client_final(client_final.decode())
             return str(self._server.get_server_final()).encode()
-        except scramp.ScramException as error:
+        except _scramp().ScramException as error:
             raise ValueError(str(error)) from None
 
 
@@ -233,8 +259,8 @@ class ScramLogin:
             ValueError: characters that a login or password cannot have (RFC 4013).
         """
         try:
-            self._client = scramp.ScramClient([SCRAM], login, password, c_nonce=nonce)
-        except scramp.ScramException:
+            self._client = _scramp().ScramClient([SCRAM], login, password, c_nonce=nonce)
+        except _scramp().ScramException:
             raise ValueError("a character that SCRAM does not allow") from None
 
     def begin(self) -> bytes:
@@ -253,7 +279,7 @@ class ScramLogin:
             if int(self._client.iterations) > MAX_ITERATIONS:
                 raise ValueError("too many iterations")
             return str(self._client.get_client_final()).encode()
-        except scramp.ScramException:
+        except _scramp().ScramException:
             raise ValueError("a malformed challenge") from None
 
     def check(self, server_final: bytes) -> None:
@@ -264,5 +290,5 @@ class ScramLogin:
         """
         try:
             self._client.set_server_final(server_final.decode())
-        except scramp.ScramException:
+        except _scramp().ScramException:
             raise ValueError("the server does not know the password itself") from None

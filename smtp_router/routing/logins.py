@@ -42,7 +42,7 @@ class Logins:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="login")
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         self._verifiers: OrderedDict[bytes, Verifier] = OrderedDict()
-        self._dummies = {kind: credentials.make(kind, "nobody has this one") for kind in Kind}
+        self._dummies = {kind: credentials.for_show(kind) for kind in Kind}
 
     def knows(self, epoch: Epoch, login: str, password: str) -> bool:
         """Whether it is remembered that this login has this password."""

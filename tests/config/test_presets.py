@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from smtp_router import Deferred, Rejected, Stage
-from smtp_router.config.presets import KnownReply, Presets, Provider
+from smtp_router.config.presets import Presets
+from smtp_router.config.provider import KnownReply, Provider
 from smtp_router.config.types import HostPort, host_port
 from smtp_router.core.outcome import SESSION_STAGES
 from smtp_router.core.replies import judge

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from smtp_router.config.presets import Fact, Presets, Provider
+from smtp_router.config.presets import Presets
+from smtp_router.config.provider import Fact, Provider
 from smtp_router.core.replies import AUTH_REST_S, QUOTA_REST_S
 from tests.docs.markdown import Row, table
 
