@@ -170,7 +170,7 @@ def make(kind: Kind, password: str) -> str:
 
 
 def for_show(kind: Kind) -> str:
-    """What is nobody's password, as slow to compare with as a real one of this kind, and quickly made."""
+    """What is nobody's password, as slow to compare with as one of this kind is, and quickly made."""
     if kind is Kind.ARGON2:
         usual = argon2.PasswordHasher()
         salt, digest = (
