@@ -11,7 +11,9 @@ import pytest
 from bench import crowd, edge, load, memory, sender, stall
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
-from bench.contestants import Edge
+from bench.contestants import ROOT, Edge
+from smtp_router.config.load import load as load_config
+from smtp_router.hooks.files import PluginFile
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="the load is a program in C")
 SHORT = ("--repetitions", "1", "--seconds", "0.05")
@@ -89,6 +91,18 @@ async def test_a_held_loop_is_seen() -> None:
     assert held_s > 0.018
     assert held_cpu_s > 0.018
     assert watch.read() == (0.0, 0.0)
+
+
+def test_the_yardstick_finds_what_it_looks_for() -> None:
+    file = ROOT / "bench" / "yardstick.yaml"
+    settings = load_config(file).settings
+    user = settings.users[0]
+    assert [str(each.addr) for each in settings.listen] == ["127.0.0.1:2625"]
+    assert user.email == "user@bench.test"
+    assert user.password.reveal() == "pw12345"
+    assert [each.name for each in user.downstreams] == ["127.0.0.1:2701", "127.0.0.1:2702"]
+    stamp = PluginFile(file.parent / str(user.plugins[0].use)).load("stamp", trust_all=True)
+    assert {"before_send", "after_send"} <= set(dir(stamp))
 
 
 def test_a_client_says_what_it_did_not_expect(tmp_path: Path) -> None:
