@@ -57,8 +57,11 @@ wheels: $(DEV_READY) ## build each distribution, install it in an empty environm
 	$(BIN)/python -m tools.check_wheels
 
 .PHONY: bench
-bench: $(DEV_READY) ## what the edge costs, beside HAProxy and Postfix where there are any; needs cc
-	$(BIN)/python -m bench.edge --repetitions 3
+bench: $(DEV_READY) ## what a message costs, beside the baseline and, where they are, HAProxy and Postfix; needs cc
+	$(BIN)/python -m bench $(BENCH)
+
+# For a new baseline: make bench BENCH=--new-baseline
+BENCH =
 
 .PHONY: fuzz
 fuzz: $(DEV_READY) ## look for what breaks a parser or a session; longer: make fuzz FUZZ_S=3600

@@ -14,6 +14,8 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.steps import Steps
+
 TICK_S = 0.001
 
 
@@ -27,6 +29,8 @@ class Figures:
         traced_bytes: what Python has allocated, if that is counted.
         held_s: the longest time for which the event loop was held since the last figures, if watched.
         held_cpu_s: the same in CPU time.
+        bytecodes: what Python has run since it began to listen, if that is counted.
+        calls: the same in calls of functions.
     """
 
     ports: Sequence[int]
@@ -34,6 +38,8 @@ class Figures:
     traced_bytes: int = 0
     held_s: float = 0.0
     held_cpu_s: float = 0.0
+    bytecodes: int = 0
+    calls: int = 0
 
 
 class Watch:
@@ -64,7 +70,12 @@ class Watch:
         return found
 
 
-def answer_on_stdin(ports: Sequence[int], stop: Callable[[], None], watch: Watch | None = None) -> None:
+def answer_on_stdin(
+    ports: Sequence[int],
+    stop: Callable[[], None],
+    watch: Watch | None = None,
+    steps: Steps | None = None,
+) -> None:
     """Say how this process is, now and whenever it is asked; `stop` is called when stdin ends."""
     loop = asyncio.get_running_loop()
     stdin = sys.stdin.fileno()
@@ -78,6 +89,8 @@ def answer_on_stdin(ports: Sequence[int], stop: Callable[[], None], watch: Watch
             traced_bytes=traced,
             held_s=held_s,
             held_cpu_s=held_cpu_s,
+            bytecodes=steps.bytecodes if steps else 0,
+            calls=steps.calls if steps else 0,
         )
         print(json.dumps(dataclasses.asdict(figures)), flush=True)
 

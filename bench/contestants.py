@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -12,6 +12,8 @@ from bench.asked import Figures
 
 ROOT = Path(__file__).resolve().parent.parent
 USER, PASSWORD = "user@bench.example", "correct horse"
+STAMP = str(ROOT / "bench" / "yardstick_plugin.py")
+"""A `before_send` and an `after_send` plugin."""
 MANY = 1_000_000_000
 END_S = 60.0
 
@@ -39,16 +41,17 @@ class Server:
 
     name: str
 
-    def __init__(self, folder: Path, module: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, module: str, *arguments: str, under: Sequence[str] = ()) -> None:
         """Take what to run; entering the context runs it.
 
         Args:
             folder: for its log.
             module: as for `python -m`.
             arguments: of the module.
+            under: a command that runs it and looks into it.
         """
         self._log = folder / f"{module}.log"
-        self._command = [sys.executable, "-m", module, *arguments]
+        self._command = [*under, sys.executable, "-m", module, *arguments]
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -81,6 +84,11 @@ class Server:
         """The first of its ports."""
         return self.ports[0]
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def figures(self) -> Figures:
         """How it is now.
 
@@ -98,7 +106,7 @@ class Server:
 
     def resident_bytes(self) -> int:
         """How much of its memory is in RAM."""
-        pid = self._process.pid
+        pid = self.pid
         if Path("/proc/self/statm").exists():
             pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
             return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -114,17 +122,55 @@ class Server:
 
 
 ROUTER = "smtp-router"
+IN_CLEAR = ({"addr": "127.0.0.1:0"},)
 
 
-class Edge(Server):
-    """The router with a null sender."""
+class Router(Server):
+    """The router as users have it: it hands on to downstreams, with what production has on."""
 
     def __init__(
         self,
         folder: Path,
         *options: str,
-        name: str = ROUTER,
-        listen: Sequence[object] = ({"addr": "127.0.0.1:0"},),
+        downstreams: Sequence[Mapping[str, object]],
+        listen: Sequence[object] = IN_CLEAR,
+        plugins: Sequence[str] = (STAMP,),
+        more_users: Sequence[Mapping[str, object]] = (),
+        under: Sequence[str] = (),
+    ) -> None:
+        """Write the configuration, with limits that are counted and not reached.
+
+        Args:
+            folder: for the configuration and the log.
+            options: of `bench.edge_process`.
+            downstreams: what the configuration says of each, limits aside.
+            listen: the listeners.
+            plugins: what is called beside the algorithm.
+            more_users: others, who send nothing.
+            under: as of a `Server`.
+        """
+        self.name = ROUTER
+        limits = {"concurrency": 10_000, "per_second": MANY}
+        user = {
+            "email": USER,
+            "password": PASSWORD,
+            "algorithm": "round_robin",
+            "plugins": plugins,
+            "downstreams": [{**each, "limits": limits} for each in downstreams],
+        }
+        file = _write(folder, listen, [*more_users, user])
+        super().__init__(folder, "bench.edge_process", str(file), "--whole", *options, under=under)
+
+
+class Edge(Server):
+    """The router with a null sender, or less."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        name: str = "null sender",
+        listen: Sequence[object] = IN_CLEAR,
     ) -> None:
         """Write the configuration, without a limit that a bench could run into.
 
@@ -137,16 +183,7 @@ class Edge(Server):
         self.name = name
         downstreams = [{"addr": f"127.0.0.1:{port}"} for port in (2501, 2502)]
         user = {"email": USER, "password": PASSWORD, "algorithm": "round_robin"}
-        configuration = {
-            "hostname": "bench.example",
-            "listen": listen,
-            "users": [{**user, "downstreams": downstreams}],
-            "max_transactions": MANY,
-            "max_connections": MANY,
-            "max_connections_per_address": MANY,
-        }
-        file = folder / "config.yaml"
-        file.write_text(json.dumps(configuration))
+        file = _write(folder, listen, [{**user, "downstreams": downstreams}])
         super().__init__(folder, "bench.edge_process", str(file), *options)
 
 
@@ -158,3 +195,18 @@ class Floor(Server):
     def __init__(self, folder: Path) -> None:
         """Take a folder for its log."""
         super().__init__(folder, "bench.floor_process")
+
+
+def _write(folder: Path, listen: Sequence[object], users: Sequence[Mapping[str, object]]) -> Path:
+    configuration = {
+        "hostname": "bench.example",
+        "listen": listen,
+        "users": users,
+        "control": None,
+        "max_transactions": MANY,
+        "max_connections": MANY,
+        "max_connections_per_address": MANY,
+    }
+    file = folder / "config.yaml"
+    file.write_text(json.dumps(configuration))
+    return file

@@ -1,6 +1,6 @@
-"""The router that is measured, as a process of its own: the real service with nobody behind it.
+"""The router that is measured, as a process of its own: the real service, whole or with a null sender.
 
-    python -m bench.edge_process CONFIG [--edge-alone] [--watch] [--trace]
+    python -m bench.edge_process CONFIG [--whole | --edge-alone] [--watch] [--trace] [--count]
 
 The log goes to stderr, as that of `smtp-router serve` does, and the event loop is the same.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.asked import Watch, answer_on_stdin
+from bench.steps import Steps
 from smtp_router.cli import logs
 from smtp_router.cli.common import run
 from smtp_router.config.load import load
@@ -59,16 +60,17 @@ class EdgeAlone(Service):
         return TAKEN
 
 
-async def _serve(config: Path, journal: Journal, *, watched: bool, routed: bool) -> None:
-    kind = Service if routed else EdgeAlone
-    service = kind(load(config), sender=NullSender(), journal=journal)
+async def _serve(asked: argparse.Namespace, journal: Journal) -> None:
+    kind = EdgeAlone if asked.edge_alone else Service
+    sender = None if asked.whole else NullSender()
+    service = kind(load(asked.config), sender=sender, journal=journal)
     await service.start()
     gc.collect()  # as `serve` does it
     gc.freeze()
     gc.set_threshold(10_000)
-    watch = Watch(asyncio.get_running_loop()) if watched else None
+    watch = Watch(asyncio.get_running_loop()) if asked.watch else None
     ports = [address.port for address in service.addresses if isinstance(address, HostPort)]
-    answer_on_stdin(ports, service.stop, watch)
+    answer_on_stdin(ports, service.stop, watch, Steps() if asked.count else None)
     await service.run()
 
 
@@ -79,17 +81,16 @@ def main() -> None:
     )
     parser.add_argument("config", type=Path)
     parser.add_argument("--watch", action="store_true", help="time how long the event loop is held")
-    parser.add_argument("--edge-alone", action="store_true", help="route nothing")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--whole", action="store_true", help="hand messages on, as `serve` does")
+    part.add_argument("--edge-alone", action="store_true", help="route nothing")
+    parser.add_argument("--count", action="store_true", help="count what Python does (very slow)")
     parser.add_argument("--trace", action="store_true", help="count what Python allocates (slow)")
-    arguments = parser.parse_args()
-    if arguments.trace:
+    asked = parser.parse_args()
+    if asked.trace:
         tracemalloc.start()
     journal = logs.configure("text", "info")
-    run(
-        lambda: _serve(
-            arguments.config, journal, watched=arguments.watch, routed=not arguments.edge_alone
-        )
-    )
+    run(lambda: _serve(asked, journal))
 
 
 if __name__ == "__main__":

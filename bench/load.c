@@ -1,15 +1,15 @@
 /*
  * load: SMTP clients in a closed loop, each with one message at a time.
  *
- *   load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 < content
+ *   load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES] < content
  *
  *   new    connect, EHLO, AUTH PLAIN, one message, QUIT; then connect again
  *   keep   log in once, then one message after the other, each command after the reply to the last
  *   pipe   the same, with MAIL, RCPT and DATA in one segment (RFC 2920)
  *
  * The content comes dot-stuffed, with its final dot. Each reply is checked; what is not as expected, a
- * closed connection and a reset are failures, and cost the connection. No message begins after SECONDS.
- * The last word is one line of JSON. Portable (POSIX), one thread: poll() is what it waits in, so it
+ * closed connection and a reset are failures, and cost the connection. No message begins after SECONDS,
+ * nor after so many have begun. The last word is one line of JSON. Portable (POSIX), one thread: poll() is what it waits in, so it
  * is for hundreds of clients, not for thousands.
  */
 #include <arpa/inet.h>
@@ -19,6 +19,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ struct client {
 static struct sockaddr_in address;
 static struct client *clients;
 static struct pollfd *polled;
-static size_t n_clients, n_active, n_ok, n_failed, n_room;
+static size_t n_clients, n_active, n_ok, n_failed, n_room, n_begun, n_wanted = SIZE_MAX;
 static double *latencies, started, last_reply, seconds;
 static int kept;
 static char first_error[ERROR_MAX];
@@ -79,7 +80,7 @@ static void say(enum step step, char *text, size_t length)
 
 static int may_begin(void)
 {
-    return now() - started < seconds && n_failed < FAILURES_MAX;
+    return n_begun < n_wanted && now() - started < seconds && n_failed < FAILURES_MAX;
 }
 
 static struct pollfd *poll_of(struct client *c)
@@ -143,6 +144,7 @@ static void reconnect(struct client *c)
         c->step = STEPS;
         return;
     }
+    n_begun++;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0)
         die("socket");
@@ -165,7 +167,9 @@ static void taken(struct client *c)
         latencies = must(realloc(latencies, n_room * sizeof *latencies));
     }
     latencies[n_ok++] = last_reply - c->began;
-    enter(c, kept && may_begin() ? MAIL : QUIT);
+    int more = kept && may_begin();
+    n_begun += (size_t)more;
+    enter(c, more ? MAIL : QUIT);
 }
 
 static void on_reply(struct client *c, const char *line)
@@ -259,8 +263,8 @@ int main(int argc, char **argv)
     static char data[] = "DATA\r\n", quit[] = "QUIT\r\n", ehlo[] = "EHLO client.example\r\n";
     static char login[1024], piped[256];
 
-    if (argc != 6) {
-        fprintf(stderr, "load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 < content\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES] < content\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -270,6 +274,8 @@ int main(int argc, char **argv)
     n_clients = (size_t)atol(argv[2]);
     kept = strcmp(argv[3], "new") != 0;
     seconds = atof(argv[4]);
+    if (argc == 7)
+        n_wanted = (size_t)atol(argv[6]);
     say(EHLO, ehlo, strlen(ehlo));
     say(AUTH, login, (size_t)snprintf(login, sizeof login, "AUTH PLAIN %s\r\n", argv[5]));
     if (strcmp(argv[3], "pipe") == 0) {

@@ -92,25 +92,34 @@ def content(size: int) -> bytes:
 
 
 def run(program: Path, load: Load, contestant: Contestant, seconds: float) -> Measured:
-    """Have clients send for a while.
+    """Have clients send for a while, and see what it costs.
 
     Raises:
         RuntimeError: the program failed.
     """
     before = contestant.cpu_s()
+    told = send(program, load, contestant.port, seconds)
+    used = contestant.cpu_s() - before
+    ok = max(told.ok, 1)
+    return Measured(cpu_ms=used * 1000 / ok, per_s=told.ok / max(told.seconds, 1e-9), told=told)
+
+
+def send(program: Path, load: Load, port: int, seconds: float, messages: int | None = None) -> Told:
+    """Have clients send for a while, or so many messages if that is less.
+
+    Raises:
+        RuntimeError: the program failed.
+    """
     command = [sys.executable, "-m", "bench.tls_load"] if load.tls else [str(program)]
-    port = contestant.port
+    command += [str(port), str(load.clients), load.mode, str(seconds), PLAIN]
     ended = subprocess.run(
-        [*command, str(port), str(load.clients), load.mode, str(seconds), PLAIN],
+        [*command, *([] if messages is None else [str(messages)])],
         cwd=ROOT,
         input=content(load.size),
         capture_output=True,
         check=False,
         timeout=seconds + LONGEST_S,
     )
-    used = contestant.cpu_s() - before
     if ended.returncode != 0:
         raise RuntimeError(f"the load failed: {ended.stderr.decode(errors='replace')}")
-    told = Told(**json.loads(ended.stdout))
-    ok = max(told.ok, 1)
-    return Measured(cpu_ms=used * 1000 / ok, per_s=told.ok / max(told.seconds, 1e-9), told=told)
+    return Told(**json.loads(ended.stdout))

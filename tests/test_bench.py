@@ -1,14 +1,15 @@
 """The benches run: every part of them, with next to nothing to do; no figure is looked at."""
 
 import asyncio
-import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import crowd, edge, load, memory, sender, stall
+from bench import __main__ as product
+from bench import cost, counts, crowd, gate, load, memory, record, sender, stall
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
 from bench.contestants import ROOT, Edge
@@ -20,14 +21,14 @@ SHORT = ("--repetitions", "1", "--seconds", "0.05")
 
 
 @needs_cc
-def test_the_bench_of_the_edge_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bench_of_costs_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = "1k-c2-new,1k-c2-keep,10k-c1-pipe,1k-c2-keep-tls,1k-c2-new-tls"
-    file = tmp_path / "edge.json"
-    arguments = ("--cases", cases, "--beside", "floor.py,sink.c", *SHORT, "--json", str(file))
-    assert edge.main(arguments) == 0
-    found = json.loads(file.read_text())["cases"]
+    file = tmp_path / "costs.json"
+    beside = "null sender,edge alone,floor.py,sink.c"
+    assert cost.main(("--cases", cases, "--beside", beside, *SHORT, "--json", str(file))) == 0
+    found = record.read(file).cpu
     assert list(found) == cases.split(",")
-    assert set(found["1k-c2-new"]) >= {"smtp-router"}
+    assert set(found["1k-c2-new"]) >= {"smtp-router", "null sender", "edge alone"}
     assert all(
         row["failed"] == 0 and row["per_s"] > 0 for rows in found.values() for row in rows.values()
     )
@@ -37,14 +38,60 @@ def test_the_bench_of_the_edge_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 @needs_cc
 @pytest.mark.parametrize("peer", ["haproxy", "postfix"])
 def test_a_peer_runs_or_is_missed_in_words(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert edge.main(("--cases", "1k-c2-keep", "--beside", peer, *SHORT)) == 0
+    assert cost.main(("--cases", "1k-c2-keep", "--beside", peer, *SHORT)) == 0
     said = capsys.readouterr()
     assert f"without {peer}: " in said.err or f" {peer} " in said.out
 
 
 def test_a_case_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="is no case"):
-        edge.parse_case("2k-c20-keep")
+        cost.parse_case("2k-c20-keep")
+
+
+COUNTED = record.Counted(bytecodes=1000, calls=100, instructions=10_000)
+BASELINE = replace(record.make(counts={"1k-c20-keep": COUNTED}), python="CPython 3.11", build="this one")
+
+
+def regressions(now: record.Record) -> list[str]:
+    return [each.figure for each in gate.compare(now, BASELINE) if each.is_regression]
+
+
+@pytest.mark.parametrize("figure", ["bytecodes", "calls", "instructions"])
+def test_a_count_may_grow_by_fifteen_per_cent_and_no_more(figure: str) -> None:
+    before = getattr(COUNTED, figure)
+    for factor, expected in ((0.5, []), (1.15, []), (1.151, [figure])):
+        counted = replace(COUNTED, **{figure: before * factor})
+        assert regressions(replace(BASELINE, counts={"1k-c20-keep": counted})) == expected
+
+
+def test_only_what_is_alike_is_compared() -> None:
+    counts = {"1k-c20-keep": record.Counted(bytecodes=2000, calls=200, instructions=20_000)}
+    worse = replace(BASELINE, counts=counts)
+    assert regressions(worse) == ["bytecodes", "calls", "instructions"]
+    assert regressions(replace(worse, build="another")) == ["bytecodes", "calls"]
+    assert regressions(replace(worse, build="another", python="CPython 3.13")) == []
+    uncounted = {"1k-c20-keep": replace(COUNTED, instructions=None), "another": COUNTED}
+    assert regressions(replace(BASELINE, counts=uncounted)) == []
+
+
+@needs_cc
+def test_the_bench_fails_where_the_baseline_is_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "CONTROL", "not-installed")  # callgrind takes its time
+    file, baseline = tmp_path / "latest.json", tmp_path / "baseline.json"
+    what = ("--cases", "", "--counted", "1k-c1-keep", "--json", str(file), "--baseline", str(baseline))
+    assert product.main((*what, "--new-baseline")) == 0
+    assert "nothing to compare with" in capsys.readouterr().out
+    known = record.read(baseline)
+    assert record.read(file).counts == known.counts
+    counted = known.counts["1k-c1-keep"]
+    better = {"1k-c1-keep": replace(counted, bytecodes=counted.bytecodes / 1.2)}
+    record.write(baseline, replace(known, counts=better))
+    assert product.main(what) == 1
+    said = capsys.readouterr()
+    assert said.out.count("TOO MUCH") == 1
+    assert "without instructions: not-installed is not installed" in said.err
 
 
 @needs_cc

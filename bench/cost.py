@@ -1,15 +1,16 @@
-"""What a message costs at the edge, alone and with routing to a null sender, beside HAProxy and Postfix.
+"""What a message costs: the whole router, less and less of it, the floors below it, and its peers.
 
-    python -m bench.edge [--cases 1k-c20-keep,…] [--repetitions 5] [--seconds 2] [--json [FILE]]
+    python -m bench.cost [--cases 1k-c20-keep,…] [--repetitions 5] [--seconds 2] [--json FILE]
 
-A case is SIZE-cCLIENTS-MODE, with -tls behind it over STARTTLS; `bench/load.c` says what the modes
-are. Repetitions are interleaved, so that a noisy minute of the machine is everybody's; the figures are
-medians. The exit code is 1 if any message failed.
+`smtp-router` is all of it, with an algorithm from its package, a `before_send` and an `after_send`
+plugin, limits, and two downstreams (`sink.c`); with a `null sender` nothing is handed on; the `edge
+alone` answers before anything is routed. A case is SIZE-cCLIENTS-MODE, with -tls behind it where clients
+use STARTTLS; `bench/load.c` says what the modes are. Repetitions are interleaved, so that a noisy minute
+of the machine is everybody's; the figures are medians. The exit code is 1 if any message failed.
 """
 
+import argparse
 import dataclasses
-import json
-import platform
 import re
 import signal
 import sys
@@ -20,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import load, peers, report
+from bench import load, peers, record, report
 from bench.certificate import write_certificate
-from bench.contestants import ROOT, ROUTER, Contestant, Edge, Floor
+from bench.contestants import ROUTER, Contestant, Edge, Floor, Router
 from bench.load import Load, Measured
 
 CASES = (
@@ -32,14 +33,15 @@ CASES = (
     "1k-c200-new",
     "10k-c20-keep",
     "100k-c20-keep",
-    "5m-c4-keep",
+    "5m-c20-keep",
     "1k-c20-keep-tls",
     "1k-c20-new-tls",
 )
 SIZES = {"1k": 1024, "10k": 10_240, "100k": 102_400, "5m": 5 << 20}
-PEERS = {"haproxy": peers.haproxy, "postfix": peers.postfix}
+PARTS = {"null sender": (), "edge alone": ("--edge-alone",)}
 FLOORS = ("floor.py", "sink.c")
-RESULTS = ROOT / "bench" / "results" / "edge.json"
+PEERS = {"haproxy": peers.haproxy, "postfix": peers.postfix}
+BESIDE = (*PARTS, *FLOORS, *PEERS)
 
 Results = dict[str, dict[str, list[Measured]]]
 """By case, then by contestant."""
@@ -62,18 +64,21 @@ def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, sec
     results: Results = {case: {} for case in cases}
     loads = {case: parse_case(case) for case in cases}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-edge-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cost-")))
         folder.chmod(0o755)  # the peers' own users have to reach theirs
-        program = load.build("load", folder)
-        clear: list[Contestant] = [stack.enter_context(Edge(_folder(folder, "edge")))]
-        alone = Edge(_folder(folder, "alone"), "--edge-alone", name="edge alone")
-        clear.append(stack.enter_context(alone))
-        clear += _others(names, folder, stack)
+        program, sink = load.build("load", folder), load.build("sink", folder)
+        sinks = [stack.enter_context(peers.sink(sink)) for _ in range(2)]
+        downstreams = [{"addr": f"127.0.0.1:{each.port}"} for each in sinks]
+        clear: list[Contestant] = [
+            stack.enter_context(Router(_folder(folder, ROUTER), downstreams=downstreams))
+        ]
+        clear += _others(names, folder, sinks[0], stack)
         encrypted: list[Contestant] = []
         if any(each.tls for each in loads.values()):
-            own = _folder(folder, "edge-tls")
+            own = _folder(folder, "tls")
             listen = {"addr": "127.0.0.1:0", "tls": "starttls", "tls_cert": str(write_certificate(own))}
-            encrypted.append(stack.enter_context(Edge(own, listen=[listen])))
+            router = Router(own, downstreams=downstreams, listen=[listen])
+            encrypted.append(stack.enter_context(router))
         for contestant in clear:  # caches, processes, buffers
             load.run(program, parse_case("1k-c20-new"), contestant, min(seconds, 1.0))
         for number in range(repetitions):
@@ -85,20 +90,24 @@ def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, sec
     return results
 
 
-def _others(names: Sequence[str], folder: Path, stack: ExitStack) -> Iterator[Contestant]:
+def _others(
+    names: Sequence[str], folder: Path, sink: peers.Peer, stack: ExitStack
+) -> Iterator[Contestant]:
     """Those of the named who can take part; for each who cannot, stderr says why."""
+    for name, options in PARTS.items():
+        if name in names:
+            yield stack.enter_context(Edge(_folder(folder, name), *options, name=name))
     if "floor.py" in names:
         yield stack.enter_context(Floor(_folder(folder, "floor")))
     if not peers.MEASURABLE:
         print("without others: their CPU time is read from /proc, and there is none", file=sys.stderr)
         return
-    behind = stack.enter_context(peers.sink(load.build("sink", folder)))
     if "sink.c" in names:
-        yield behind
+        yield sink
     for name, start in PEERS.items():
         if name in names:
             try:
-                yield stack.enter_context(start(_folder(folder, name), behind.port))
+                yield stack.enter_context(start(_folder(folder, name), sink.port))
             except peers.MissingError as error:
                 print(f"without {name}: {error}", file=sys.stderr)
 
@@ -136,6 +145,10 @@ class Summary:
     error: str
 
 
+Table = dict[str, dict[str, Summary]]
+"""By case, then by contestant."""
+
+
 def summarize(runs: Sequence[Measured], router: Sequence[Measured]) -> Summary:
     """What a contestant's runs amount to, beside the router's."""
     cpu_ms = median(run.cpu_ms for run in runs)
@@ -152,7 +165,7 @@ def summarize(runs: Sequence[Measured], router: Sequence[Measured]) -> Summary:
     )
 
 
-def show(table: dict[str, dict[str, Summary]], *, markdown: bool) -> None:
+def show(table: Table, *, markdown: bool) -> None:
     """Print the table: in Markdown the CPU time only, with a column for each contestant."""
     if markdown:
         names = list(dict.fromkeys(name for rows in table.values() for name in rows))
@@ -167,6 +180,8 @@ def show(table: dict[str, dict[str, Summary]], *, markdown: bool) -> None:
         for case, rows in table.items()
         for name, row in rows.items()
     ]
+    if not lines:
+        return
     columns = (
         "cpu ms/msg",
         "least",
@@ -181,38 +196,51 @@ def show(table: dict[str, dict[str, Summary]], *, markdown: bool) -> None:
     report.show(("case", "who", *columns), lines, markdown=False)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line says; 1 if any message failed."""
-    parser = report.parser(__doc__)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--beside", default=",".join((*FLOORS, *PEERS)), help="'' for nobody")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per run")
-    parser.add_argument("--json", type=Path, nargs="?", const=RESULTS, help=f"write it, too; {RESULTS}")
-    asked = parser.parse_args(arguments)
+def tabulate(results: Results) -> Table:
+    """What all runs amount to."""
+    return {
+        case: {name: summarize(runs, rows[ROUTER]) for name, runs in rows.items()}
+        for case, rows in results.items()
+    }
+
+
+def failures(table: Table) -> int:
+    """How many messages failed."""
+    return sum(row.failed for rows in table.values() for row in rows.values())
+
+
+def add_options(parser: argparse.ArgumentParser, *, repetitions: int, seconds: float) -> None:
+    """What to measure, and for how long."""
+    parser.add_argument("--cases", default=",".join(CASES), help="'' for none")
+    parser.add_argument("--beside", default=",".join(BESIDE), help="'' for nobody")
+    parser.add_argument("--repetitions", type=int, default=repetitions)
+    parser.add_argument("--seconds", type=float, default=seconds, help="per run")
+
+
+def measure_as_asked(asked: argparse.Namespace) -> Table:
+    """Run what the command line says."""
+    if not asked.cases:
+        return {}
     results = measure(
         asked.cases.split(","),
         asked.beside.split(","),
         repetitions=asked.repetitions,
         seconds=asked.seconds,
     )
-    table = {
-        case: {name: summarize(runs, rows[ROUTER]) for name, runs in rows.items()}
-        for case, rows in results.items()
-    }
+    return tabulate(results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; 1 if any message failed."""
+    parser = report.parser(__doc__)
+    add_options(parser, repetitions=5, seconds=2.0)
+    parser.add_argument("--json", type=Path, help="write it there, too")
+    asked = parser.parse_args(arguments)
+    table = measure_as_asked(asked)
     show(table, markdown=asked.markdown)
     if asked.json:
-        asked.json.parent.mkdir(exist_ok=True)
-        asked.json.write_text(json.dumps(_entry(table), indent=1) + "\n")
-    return 1 if any(row.failed for rows in table.values() for row in rows.values()) else 0
-
-
-def _entry(table: dict[str, dict[str, Summary]]) -> dict[str, object]:
-    cases = {
-        case: {name: dataclasses.asdict(row) for name, row in rows.items()}
-        for case, rows in table.items()
-    }
-    return {"machine": platform.platform(), "python": platform.python_version(), "cases": cases}
+        record.write(asked.json, record.make(cpu=table))
+    return 1 if failures(table) else 0
 
 
 if __name__ == "__main__":
