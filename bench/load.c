@@ -1,7 +1,7 @@
 /*
  * load: SMTP clients in a closed loop, each with one message at a time.
  *
- *   load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES] < content
+ *   load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES [RECIPIENTS]] < content
  *
  *   new    connect, EHLO, AUTH PLAIN, one message, QUIT; then connect again
  *   keep   log in once, then one message after the other, each command after the reply to the last
@@ -9,7 +9,7 @@
  *
  * The content comes dot-stuffed, with its final dot. Each reply is checked; what is not as expected, a
  * closed connection and a reset are failures, and cost the connection. No message begins after SECONDS,
- * nor after so many have begun. The last word is one line of JSON. Portable (POSIX), one thread: poll() is what it waits in, so it
+ * nor after MESSAGES have begun (0: no limit). The last word is one line of JSON. Portable (POSIX), one thread: poll() is what it waits in, so it
  * is for hundreds of clients, not for thousands.
  */
 #include <arpa/inet.h>
@@ -40,6 +40,7 @@ struct client {
     const char *out;
     size_t out_left;
     size_t in_length;
+    size_t recipients_left;
     double began;
     char in[REPLY_MAX + 1];
 };
@@ -47,7 +48,7 @@ struct client {
 static struct sockaddr_in address;
 static struct client *clients;
 static struct pollfd *polled;
-static size_t n_clients, n_active, n_ok, n_failed, n_room, n_begun, n_wanted = SIZE_MAX;
+static size_t n_clients, n_active, n_ok, n_failed, n_room, n_begun, n_wanted = SIZE_MAX, n_recipients = 1;
 static double *latencies, started, last_reply, seconds;
 static int kept;
 static char first_error[ERROR_MAX];
@@ -127,8 +128,11 @@ static void flush(struct client *c)
 static void enter(struct client *c, enum step step)
 {
     c->step = step;
-    if (step == MAIL && kept)
-        c->began = now();
+    if (step == MAIL) {
+        c->recipients_left = n_recipients;
+        if (kept)
+            c->began = now();
+    }
     if (says[step].length == 0)
         return; /* said already, together with the step before */
     c->out = says[step].octets;
@@ -178,6 +182,8 @@ static void on_reply(struct client *c, const char *line)
         fail(c, line);
     else if (c->step == FINAL)
         taken(c);
+    else if (c->step == RCPT && --c->recipients_left > 0)
+        enter(c, RCPT);
     else if (c->step == QUIT)
         shut(c);
     else
@@ -263,8 +269,8 @@ int main(int argc, char **argv)
     static char data[] = "DATA\r\n", quit[] = "QUIT\r\n", ehlo[] = "EHLO client.example\r\n";
     static char login[1024], piped[256];
 
-    if (argc != 6 && argc != 7) {
-        fprintf(stderr, "load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES] < content\n");
+    if (argc < 6 || argc > 8) {
+        fprintf(stderr, "load PORT CLIENTS new|keep|pipe SECONDS USER_BASE64 [MESSAGES [RECIPIENTS]] < content\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -274,8 +280,10 @@ int main(int argc, char **argv)
     n_clients = (size_t)atol(argv[2]);
     kept = strcmp(argv[3], "new") != 0;
     seconds = atof(argv[4]);
-    if (argc == 7)
+    if (argc > 6 && atol(argv[6]) > 0)
         n_wanted = (size_t)atol(argv[6]);
+    if (argc > 7)
+        n_recipients = (size_t)atol(argv[7]);
     say(EHLO, ehlo, strlen(ehlo));
     say(AUTH, login, (size_t)snprintf(login, sizeof login, "AUTH PLAIN %s\r\n", argv[5]));
     if (strcmp(argv[3], "pipe") == 0) {

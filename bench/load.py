@@ -26,12 +26,14 @@ class Load:
         clients: how many there are, each with one message at a time.
         mode: `new`, `keep` or `pipe`, as `load.c` says.
         tls: whether over STARTTLS.
+        recipients: of each message; not for `pipe`, nor over TLS.
     """
 
     size: int
     clients: int
     mode: str
     tls: bool = False
+    recipients: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Told:
         p50_ms: half of the messages took no longer.
         p99_ms: 99 % took no longer.
         first_error: in words, if any failed.
+        resumed: messages over connections that resumed a TLS session.
     """
 
     ok: int
@@ -53,6 +56,7 @@ class Told:
     p50_ms: float
     p99_ms: float
     first_error: str
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +108,16 @@ def run(program: Path, load: Load, contestant: Contestant, seconds: float) -> Me
     return Measured(cpu_ms=used * 1000 / ok, per_s=told.ok / max(told.seconds, 1e-9), told=told)
 
 
-def send(program: Path, load: Load, port: int, seconds: float, messages: int | None = None) -> Told:
-    """Have clients send for a while, or so many messages if that is less.
+def send(program: Path, load: Load, port: int, seconds: float, messages: int = 0) -> Told:
+    """Have clients send for a while, or so many messages if that is less and not 0.
 
     Raises:
         RuntimeError: the program failed.
     """
     command = [sys.executable, "-m", "bench.tls_load"] if load.tls else [str(program)]
-    command += [str(port), str(load.clients), load.mode, str(seconds), PLAIN]
+    numbers = () if load.tls else (messages, load.recipients)
     ended = subprocess.run(
-        [*command, *([] if messages is None else [str(messages)])],
+        [*command, str(port), str(load.clients), load.mode, str(seconds), PLAIN, *map(str, numbers)],
         cwd=ROOT,
         input=content(load.size),
         capture_output=True,

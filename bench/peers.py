@@ -59,14 +59,33 @@ message_size_limit = 104857600
 default_process_limit = 250
 """
 
+TLS_CF = """\
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {certificate}
+smtpd_tls_session_cache_database = btree:$data_directory/smtpd_scache
+smtp_tls_security_level = encrypt
+smtp_tls_session_cache_database = btree:$data_directory/smtp_scache
+"""
+
+QUEUE_CF = """\
+relayhost = [127.0.0.1]:{behind}
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+smtp_connection_cache_on_demand = no
+default_destination_concurrency_limit = 20
+default_destination_recipient_limit = 1
+"""
+
 MASTER_CF = """\
 127.0.0.1:{port} inet n - n - 250 smtpd
-  -o smtpd_proxy_filter=127.0.0.1:{behind}
+  -o smtpd_proxy_filter={proxy}
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 anvil unix - - n - 1 anvil
+smtp unix - - n - - smtp
+tlsmgr unix - - n 1000? 1 tlsmgr
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -130,8 +149,23 @@ def haproxy(folder: Path, behind: int) -> Iterator[Peer]:
 
 
 @contextmanager
-def postfix(folder: Path, behind: int) -> Iterator[Peer]:
+def postfix(
+    folder: Path,
+    behind: int,
+    *,
+    name: str = "postfix",
+    certificate: Path | None = None,
+    queued: bool = False,
+) -> Iterator[Peer]:
     """Postfix in front of a port.
+
+    Args:
+        folder: for all that it writes.
+        behind: the port of 127.0.0.1 that it hands messages to.
+        name: for the table.
+        certificate: with its key, for STARTTLS with clients, with resumption; `None`: in clear text.
+        queued: whether it answers when a message is in its queue, and hands it on after that, over
+            STARTTLS if there is a certificate. As a proxy it does so in clear text only.
 
     Raises:
         MissingError: it is not installed, or this is not root.
@@ -141,18 +175,20 @@ def postfix(folder: Path, behind: int) -> Iterator[Peer]:
         raise MissingError("Postfix only starts as root")
     port = _free_port()
     folder.chmod(0o755)  # Postfix's own user has to reach its folders
-    for name in ("conf", "spool", "data"):
-        (folder / name).mkdir()
+    for each in ("conf", "spool", "data"):
+        (folder / each).mkdir()
     shutil.chown(folder / "data", "postfix")
     with ExitStack() as stack:
-        words = {"folder": folder, "port": port, "behind": behind}
+        words = {"folder": folder, "port": port, "behind": behind, "certificate": certificate}
+        words["proxy"] = "" if queued else f"127.0.0.1:{behind}"
         words["logins"] = stack.enter_context(logins())
-        (folder / "conf" / "main.cf").write_text(MAIN_CF.format_map(words))
+        main_cf = MAIN_CF + (TLS_CF if certificate else "") + (QUEUE_CF if queued else "")
+        (folder / "conf" / "main.cf").write_text(main_cf.format_map(words))
         (folder / "conf" / "master.cf").write_text(MASTER_CF.format_map(words))
         command = [program, "-c", str(folder / "conf"), "start-fg"]
         process = stack.enter_context(_running(command, folder / "postfix.log"))
         _await_banner("Postfix", port, folder / "mail.log")
-        yield Peer(name="postfix", port=port, root=process.pid)
+        yield Peer(name=name, port=port, root=process.pid)
 
 
 def tree(root: int) -> list[int]:

@@ -2,17 +2,18 @@
 
     python -m bench.tls_load PORT CLIENTS new|keep SECONDS < content
 
-A thread per client. It is slower than the router where that does little, so what it measures well is CPU
-time per message, and not messages per second.
+A thread per client, which resumes its last session when it connects again. It is slower than the router
+where that does little, so what it measures well is CPU time per message, and not messages per second.
 """
 
 import dataclasses
 import json
+import ssl
 import sys
 import threading
 import time
 
-from bench.clients import Client, UnexpectedError
+from bench.clients import Client, UnexpectedError, tls_context
 from bench.load import Told
 
 MAX_FAILURES = 200
@@ -26,6 +27,7 @@ class _Clients:
         self._lock = threading.Lock()
         self._latencies_s: list[float] = []
         self._last = self._began
+        self._resumed = 0
         self._errors: list[str] = []
 
     def run(self, clients: int) -> Told:
@@ -42,31 +44,36 @@ class _Clients:
             p50_ms=sorted_ms[len(sorted_ms) // 2],
             p99_ms=sorted_ms[len(sorted_ms) * 99 // 100],
             first_error=next(iter(self._errors), ""),
+            resumed=self._resumed,
         )
 
     def _one(self) -> None:
+        context, session = tls_context(), None
         while time.monotonic() < self._until and len(self._errors) < MAX_FAILURES:
             try:
-                self._session()
+                session = self._session(context, session)
             except (OSError, UnexpectedError) as error:
                 self._errors.append(str(error))
 
-    def _session(self) -> None:
+    def _session(self, context: ssl.SSLContext, last: ssl.SSLSession | None) -> ssl.SSLSession | None:
         began = time.monotonic()
-        with Client(self._port) as client:
+        with Client(self._port, context=context) as client:
             client.greet()
-            client.start_tls()
+            is_resumed = client.start_tls(last)
             client.log_in()
             while True:
                 client.message(self._content)
                 now = time.monotonic()
                 with self._lock:
+                    self._resumed += is_resumed
                     self._latencies_s.append(now - began)
                     self._last = max(self._last, now)
                 began = now
                 if not self._kept or now >= self._until:
                     break
+            session = client.encrypted.session  # the tickets of TLS 1.3 come behind the handshake
             client.leave()
+            return session
 
 
 def main() -> None:

@@ -1,0 +1,177 @@
+"""What a message costs over STARTTLS on both sides, with a new connection on each; beside Postfix.
+
+    python -m bench.tls [--clients 20] [--repetitions 3] [--seconds 2]
+
+Every client connects anew for each message and resumes its last TLS session, and so does the router
+(`pool.max_messages_per_connection: 1`), which verifies its downstream. Of Postfix there are two, since
+none does the same: as a proxy it hands on in clear text, with a queue it answers before it hands on. The
+router therefore also stands there with a downstream in clear text, and Postfix's queue is awaited.
+`in` and `out` are the shares of resumed sessions. Load and sink are programs in Python, and slow, so
+this says nothing of messages per second. The exit code is 1 if any message failed.
+"""
+
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from bench import load, peers, report
+from bench.certificate import write_certificate
+from bench.contestants import ROUTER, Contestant, Router, Server
+from bench.load import Load, Measured
+
+PROXY, QUEUE = "postfix, proxy", "postfix, queue"
+IN_CLEAR = f"{ROUTER}, clear downstream"
+DRAIN_S = 30.0
+
+
+class Sink(Server):
+    """A downstream with STARTTLS."""
+
+    name = "sink"
+
+    def __init__(self, folder: Path, certificate: Path) -> None:
+        """Take a folder for its log, and a certificate with its key."""
+        super().__init__(folder, "bench.tls_sink_process", str(certificate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Somebody who is measured, and what is behind it if that speaks TLS."""
+
+    front: Contestant
+    sink: Sink | None
+
+
+@dataclass(slots=True)
+class Runs:
+    """What was measured of one.
+
+    Args:
+        cpu_ms: CPU per message of each run.
+        ok: messages in all.
+        failed: the same.
+        resumed_in: of those, over a resumed session.
+        handshakes_out: with the downstream.
+        resumed_out: of those, resumed.
+    """
+
+    cpu_ms: list[float] = field(default_factory=list)
+    ok: int = 0
+    failed: int = 0
+    resumed_in: int = 0
+    handshakes_out: int = 0
+    resumed_out: int = 0
+
+    def row(self, name: str) -> report.Row:
+        """For the table."""
+        cpu_ms = [
+            round(figure, 3) for figure in (median(self.cpu_ms), min(self.cpu_ms), max(self.cpu_ms))
+        ]
+        into = round(self.resumed_in / max(self.ok, 1), 3)
+        out = round(self.resumed_out / self.handshakes_out, 3) if self.handshakes_out else "clear"
+        return (name, *cpu_ms, into, out, self.failed)
+
+
+def measure(*, clients: int, repetitions: int, seconds: float) -> dict[str, Runs]:
+    """Run everybody, again and again."""
+    each = Load(size=1024, clients=clients, mode="new", tls=True)
+    with tempfile.TemporaryDirectory(prefix="bench-tls-") as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postfix's own user has to reach its files
+        pairs = {pair.front.name: pair for pair in _contestants(folder, stack)}
+        runs = {name: Runs() for name in pairs}
+        for pair in pairs.values():  # sessions to resume
+            _run(pair, each, min(seconds, 1.0), Runs())
+        for _ in range(repetitions):
+            for who, pair in pairs.items():
+                _run(pair, each, seconds, runs[who])
+    return runs
+
+
+def _contestants(folder: Path, stack: ExitStack) -> Iterator[Pair]:
+    certificate = write_certificate(folder)
+    listen = [{"addr": "127.0.0.1:0", "tls": "starttls", "tls_cert": str(certificate)}]
+    pool = {"max_messages_per_connection": 1}
+    plain = stack.enter_context(peers.sink(load.build("sink", folder)))
+
+    def own(name: str) -> Path:
+        (folder / name).mkdir()
+        return folder / name
+
+    def sink(name: str) -> Sink:
+        return stack.enter_context(Sink(own(name), certificate))
+
+    behind = sink("behind-router")
+    tls = {"tls": "starttls", "tls_ca": str(folder / "ca.pem")}
+    downstream = {"addr": f"127.0.0.1:{behind.port}", **tls, "pool": pool}
+    router = Router(own("router"), downstreams=[downstream], listen=listen)
+    yield Pair(front=stack.enter_context(router), sink=behind)
+    downstream = {"addr": f"127.0.0.1:{plain.port}", "pool": pool}
+    router = Router(own("clear"), downstreams=[downstream], listen=listen)
+    router.name = IN_CLEAR
+    yield Pair(front=stack.enter_context(router), sink=None)
+    behind = sink("behind-postfix")
+    for name, port, queued in ((PROXY, plain.port, False), (QUEUE, behind.port, True)):
+        try:
+            peer = stack.enter_context(
+                peers.postfix(
+                    own(name.partition(", ")[2]), port, certificate=certificate, queued=queued, name=name
+                )
+            )
+        except peers.MissingError as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+        else:
+            yield Pair(front=peer, sink=behind if queued else None)
+
+
+def _run(pair: Pair, each: Load, seconds: float, runs: Runs) -> None:
+    before = pair.sink.figures().counts if pair.sink else {}
+    used = pair.front.cpu_s()
+    done: Measured = load.run(Path(), each, pair.front, seconds)
+    if pair.sink:
+        _await(pair.sink, before["messages"] + done.told.ok)
+        after = pair.sink.figures().counts
+        runs.handshakes_out += after["handshakes"] - before["handshakes"]
+        runs.resumed_out += after["resumed"] - before["resumed"]
+    used = pair.front.cpu_s() - used
+    runs.cpu_ms.append(used * 1000 / max(done.told.ok, 1))
+    runs.ok += done.told.ok
+    runs.failed += done.told.failed
+    runs.resumed_in += done.told.resumed
+
+
+def _await(sink: Sink, messages: int) -> None:
+    """Wait until the sink has so many.
+
+    Raises:
+        RuntimeError: they do not come.
+    """
+    until = time.monotonic() + DRAIN_S
+    while sink.figures().counts["messages"] < messages:
+        if time.monotonic() > until:
+            raise RuntimeError(f"not all messages came within {DRAIN_S:.0f} s")
+        time.sleep(0.05)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; 1 if any message failed."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per run")
+    asked = parser.parse_args(arguments)
+    runs = measure(clients=asked.clients, repetitions=asked.repetitions, seconds=asked.seconds)
+    columns = ("who", "cpu ms/msg", "least", "most", "in", "out", "failed")
+    report.show(columns, [each.row(name) for name, each in runs.items()], markdown=asked.markdown)
+    return 1 if any(each.failed for each in runs.values()) else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: leave nobody behind
+    sys.exit(main())
