@@ -101,7 +101,7 @@ class Bench:
 
     def others(self, names: Sequence[str], stack: ExitStack) -> Iterator[Contestant]:
         """The peers; for each that cannot take part, stderr says why."""
-        for name in names:
+        for name in filter(None, names):
             try:
                 yield stack.enter_context(PEERS[name](self._own(name), self._behind))
             except peers.MissingError as error:
@@ -146,17 +146,19 @@ class Bench:
         return folder
 
 
-def measure(*, points: int, seconds: float, repetitions: int) -> dict[str, dict[str, Line]]:
+def measure(
+    quantities: Sequence[str], beside: Sequence[str], *, points: int, seconds: float, repetitions: int
+) -> dict[str, dict[str, Line]]:
     """CPU per message by panel and contestant; of each panel, the first so many points."""
     found: dict[str, dict[str, Line]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as name, ExitStack() as stack:
         bench = Bench(Path(name), stack, seconds=seconds, repetitions=repetitions)
         usual = [stack.enter_context(bench.router("usual", users=1, plugins=1))]
-        alike = [*usual, *bench.others(tuple(PEERS), stack)]
+        alike = [*usual, *bench.others(beside, stack)]
         for contestant in alike:  # caches, processes, buffers
             bench.cpu_ms(contestant, USUAL)
-        for quantity, panel in PANELS.items():
-            lines = found.setdefault(quantity, {})
+        for quantity in quantities:
+            panel, lines = PANELS[quantity], found.setdefault(quantity, {})
             for point in panel.points[:points]:
                 print(f"{quantity} {point}", file=sys.stderr)
                 with ExitStack() as own:
@@ -186,7 +188,7 @@ def draw(found: dict[str, dict[str, Line]], where: str, file: Path) -> None:
     *places, rest = figure.subplots(2, 3).flat
     handles = {}
     for place, (quantity, panel) in zip(places, PANELS.items(), strict=True):
-        for name, line in found[quantity].items():
+        for name, line in found.get(quantity, {}).items():
             colour, marker = LOOKS[name]
             xs, ys = zip(*line, strict=True)
             (handles[name],) = place.plot(xs, ys, color=colour, marker=marker, markersize=4, label=name)
@@ -242,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=0.5, help="per run")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--points", type=int, default=6, help="of each quantity, from the least")
+    parser.add_argument("--quantities", default=",".join(PANELS))
+    parser.add_argument("--beside", default=",".join(PEERS), help="'' for nobody")
     parser.add_argument("--json", type=Path, default=record.FOLDER / "growth.json")
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--draw", type=Path, help="measure nothing, and draw what is in this file")
@@ -249,18 +253,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.draw:
         kept = json.loads(asked.draw.read_text())
     else:
-        found = measure(points=asked.points, seconds=asked.seconds, repetitions=asked.repetitions)
+        found = measure(
+            asked.quantities.split(","),
+            asked.beside.split(","),
+            points=asked.points,
+            seconds=asked.seconds,
+            repetitions=asked.repetitions,
+        )
         kept = {"where": _where(record.make()), "cpu_ms": found}
         asked.json.parent.mkdir(exist_ok=True)
         asked.json.write_text(json.dumps(kept, indent=1) + "\n")
     draw(kept["cpu_ms"], kept["where"], asked.picture)
-    quantities = (
+    rows: list[report.Row] = [
         (quantity, point, name, cost)
         for quantity, lines in kept["cpu_ms"].items()
         for name, line in lines.items()
         for point, cost in line
-    )
-    report.show(("quantity", "", "who", "cpu ms/msg"), list(quantities), markdown=asked.markdown)
+    ]
+    report.show(("quantity", "", "who", "cpu ms/msg"), rows, markdown=asked.markdown)
     return 0
 
 

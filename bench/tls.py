@@ -78,13 +78,13 @@ class Runs:
         return (name, *cpu_ms, into, out, self.failed)
 
 
-def measure(*, clients: int, repetitions: int, seconds: float) -> dict[str, Runs]:
+def measure(*, clients: int, beside: bool, repetitions: int, seconds: float) -> dict[str, Runs]:
     """Run everybody, again and again."""
     each = Load(size=1024, clients=clients, mode="new", tls=True)
     with tempfile.TemporaryDirectory(prefix="bench-tls-") as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)  # Postfix's own user has to reach its files
-        pairs = {pair.front.name: pair for pair in _contestants(folder, stack)}
+        pairs = {pair.front.name: pair for pair in _contestants(folder, stack, beside=beside)}
         runs = {name: Runs() for name in pairs}
         for pair in pairs.values():  # sessions to resume
             _run(pair, each, min(seconds, 1.0), Runs())
@@ -94,7 +94,7 @@ def measure(*, clients: int, repetitions: int, seconds: float) -> dict[str, Runs
     return runs
 
 
-def _contestants(folder: Path, stack: ExitStack) -> Iterator[Pair]:
+def _contestants(folder: Path, stack: ExitStack, *, beside: bool) -> Iterator[Pair]:
     certificate = write_certificate(folder)
     listen = [{"addr": "127.0.0.1:0", "tls": "starttls", "tls_cert": str(certificate)}]
     pool = {"max_messages_per_connection": 1}
@@ -116,6 +116,8 @@ def _contestants(folder: Path, stack: ExitStack) -> Iterator[Pair]:
     router = Router(own("clear"), downstreams=[downstream], listen=listen)
     router.name = IN_CLEAR
     yield Pair(front=stack.enter_context(router), sink=None)
+    if not beside:
+        return
     behind = sink("behind-postfix")
     for name, port, queued in ((PROXY, plain.port, False), (QUEUE, behind.port, True)):
         try:
@@ -165,8 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="per run")
+    parser.add_argument("--alone", action="store_true", help="without Postfix")
     asked = parser.parse_args(arguments)
-    runs = measure(clients=asked.clients, repetitions=asked.repetitions, seconds=asked.seconds)
+    runs = measure(
+        clients=asked.clients,
+        beside=not asked.alone,
+        repetitions=asked.repetitions,
+        seconds=asked.seconds,
+    )
     columns = ("who", "cpu ms/msg", "least", "most", "in", "out", "failed")
     report.show(columns, [each.row(name) for name, each in runs.items()], markdown=asked.markdown)
     return 1 if any(each.failed for each in runs.values()) else 0

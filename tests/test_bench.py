@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as product
-from bench import cost, counts, crowd, gate, load, memory, record, sender, stall
+from bench import cost, counts, crowd, gate, growth, load, memory, record, sender, stall, tls
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
 from bench.contestants import ROOT, Edge
@@ -98,6 +98,31 @@ def test_the_bench_fails_where_the_baseline_is_better(
 def test_the_bench_of_a_crowd_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert crowd.main(("--many", "6", "--some", "2", *SHORT)) == 0
     assert "6 idle, 2 slow" in capsys.readouterr().out
+
+
+@needs_cc
+def test_the_bench_of_growth_draws_all_its_panels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again, file = tmp_path / "first.svg", tmp_path / "again.svg", tmp_path / "growth.json"
+    what = ("--quantities", "plugins,recipients", "--beside", "", "--points", "1", *SHORT)
+    assert growth.main((*what, "--picture", str(first), "--json", str(file))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["plugins", "recipients"]
+    assert growth.main(("--draw", str(file), "--picture", str(again))) == 0
+    for panel in growth.PANELS.values():
+        assert f"<!-- {panel.label} -->" in again.read_text()
+    assert first.stat().st_size == again.stat().st_size
+
+
+@needs_cc
+def test_the_bench_of_tls_resumes_sessions_on_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tls.main(("--alone", "--clients", "1", "--seconds", "0.2", "--repetitions", "1")) == 0
+    both, clear = (line.rsplit(None, 6) for line in capsys.readouterr().out.splitlines()[1:3])
+    who, *_, into, out, failed = both
+    assert (who, out, failed) == ("smtp-router", "1.0", "0")
+    assert float(into) > 0
+    assert (clear[0], clear[-2], clear[-1]) == ("smtp-router, clear downstream", "clear", "0")
 
 
 @needs_cc
