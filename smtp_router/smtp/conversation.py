@@ -345,7 +345,7 @@ class Conversation:
     def _content(self) -> Answer | Submit:
         transaction = self._transaction
         assert transaction is not None
-        self.reset()
+        self._transaction = None
         result = transaction.end()
         return answer(result) if isinstance(result, Reply) else result
 

@@ -21,6 +21,13 @@ class Link(SMTP):
     line_length_limit = MAX_LINE_OCTETS
     transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
 
+    # How every connection begins
+    _closing_since: float | None = None
+    _is_idle = False  # the next octets begin a command, and nothing else is under way
+    _challenged = False
+    _is_paused = False
+    _is_unread = False
+
     def __init__(self, peer: tuple[str, int] | None) -> None:
         """Be ready for a connection.
 
@@ -32,11 +39,6 @@ class Link(SMTP):
         self._peer = peer or ("", 0)  # no address: a Unix socket
         self._peer_is_told = peer is not None
         self._wire = Wire()
-        self._closing_since: float | None = None
-        self._is_idle = False  # the next octets begin a command, and nothing else is under way
-        self._challenged = False
-        self._is_paused = False
-        self._is_unread = False
 
     async def _handle_client(self) -> None:
         """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""

@@ -18,6 +18,7 @@ from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand, in_task
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
+from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.patience import LINGER_S, Patience
@@ -47,7 +48,19 @@ class ClientSession(Link):
     _offer: Offer
     _context: ssl.SSLContext | None
     _register: Register["ClientSession"]
+    _guard: Guard
     _conversation: Conversation
+
+    # How every session begins
+    _work: Errand[Answer | None] | None = None
+    _later: asyncio.Handle | None = None
+    _counted_user: str | None = None
+    _held_octets = 0
+    _cancelled = False
+    _draining = False
+    _is_early = False
+    _is_gone = False
+    _routed: Message | None = None
 
     def __init__(self, peer: tuple[str, int] | None = None) -> None:
         """Be ready for a connection.
@@ -57,15 +70,6 @@ class ClientSession(Link):
         """
         super().__init__(peer)
         self._patience = Patience(self.loop.time())
-        self._work: Errand[Answer | None] | None = None
-        self._later: asyncio.Handle | None = None
-        self._counted_user: str | None = None
-        self._held_octets = 0
-        self._cancelled = False
-        self._draining = False
-        self._is_early = False
-        self._is_gone = False
-        self._routed: Message | None = None
 
     # The connection
 
@@ -75,11 +79,11 @@ class ClientSession(Link):
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple) and not self._peer_is_told:
             self._peer = (unmapped(peername[0]), peername[1])
-        tls = facts(transport)
+        tls = None if self._context is None else facts(transport)
         self._conversation = Conversation(self._offer, self._peer, tls=tls)
         self._register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
-        refusal = self._site.guard.connected(self._peer[0], descriptor)
+        refusal = self._guard.connected(self._peer[0], descriptor)
         refusal = self._count_user(self._conversation.user) or refusal
         if refusal is not None:
             self._complain("connection refused", reply=str(refusal))
@@ -173,7 +177,7 @@ class ClientSession(Link):
             self._say_good_bye(TOO_EARLY)
 
     def _complain(self, cause: str, *, level: int = logging.WARNING, **fields: object) -> None:
-        self._site.guard.complaints.write(cause, level=level, peer=self._peer[0], **fields)
+        self._guard.complaints.write(cause, level=level, peer=self._peer[0], **fields)
 
     def _cancel_task(self) -> None:
         """Once: a second cancellation would end a delivery whose final dot is out."""
@@ -188,9 +192,9 @@ class ClientSession(Link):
         if self._work is None and self.transport is None and not self._is_gone:
             self._is_gone = True
             self._hold(0)
-            self._site.guard.disconnected(self._peer[0])
+            self._guard.disconnected(self._peer[0])
             if self._counted_user is not None:
-                self._site.guard.logged_out(self._counted_user)
+                self._guard.logged_out(self._counted_user)
             self._register.discard(self)
 
     def _part_if_idle(self) -> None:
@@ -205,15 +209,17 @@ class ClientSession(Link):
 
     def _hold(self, octets: int) -> None:
         """Tell how much content is in memory for this session."""
-        if octets != self._held_octets:
-            self._site.guard.hold(octets - self._held_octets)
-            self._held_octets = octets
+        self._guard.hold(octets - self._held_octets)
+        self._held_octets = octets
 
     # From events to answers
 
     def _answer(self, line: bytes) -> None:
         """Answer the only command there is."""
-        step = self._step(line)
+        try:
+            step = self._conversation.on(line)
+        except Exception as error:  # noqa: BLE001 - as in `_step`
+            step = self._fault(error)
         if step.__class__ is not Answer or step.close or step.content is not None:
             self._advance(step)
             return
@@ -254,8 +260,9 @@ class ClientSession(Link):
             What is to be written by now.
         """
         if not isinstance(step, Answer):
-            self._write(said)
-            said = b""
+            if said:
+                self._write(said)
+                said = b""
             result = self._do(step)
             if result is None:
                 return said
@@ -275,7 +282,8 @@ class ClientSession(Link):
             self._close()
         elif self._work is None:
             held_octets = self._conversation.held_octets
-            self._hold(held_octets)
+            if held_octets != self._held_octets:
+                self._hold(held_octets)
             if self._is_paused:
                 self._resume_reading()
             if self._draining:
@@ -413,7 +421,7 @@ class ClientSession(Link):
     def _log_in_at_once(self, step: LogIn) -> Answer | None:
         """Let somebody in who is known well: the same as below, without a task."""
         given = login.given_at_once(step.mechanism, step.initial)
-        if given is None or self._site.guard.has_failed(self._peer[0]) or not self._site.knows(*given):
+        if given is None or self._guard.has_failed(self._peer[0]) or not self._site.knows(*given):
             return None
         return self._logged_in(given[0])
 
@@ -423,7 +431,7 @@ class ClientSession(Link):
         return self._conversation.logged_in(user)
 
     async def _log_in(self, step: LogIn) -> Answer | None:
-        guard, peer = self._site.guard, self._peer[0]
+        guard, peer = self._guard, self._peer[0]
         if refusal := guard.login_begins(peer):
             return answer(refusal, close=True)
         result = await login.log_in(
@@ -450,11 +458,11 @@ class ClientSession(Link):
     def _count_user(self, user: str | None) -> Reply | None:
         """Count the session as this user's only; the reply to refuse it with, if there are too many."""
         if self._counted_user is not None:
-            self._site.guard.logged_out(self._counted_user)
+            self._guard.logged_out(self._counted_user)
         self._counted_user = user
         if user is None:
             return None
-        return self._site.guard.logged_in(user, self._site.max_sessions(user))
+        return self._guard.logged_in(user, self._site.max_sessions(user))
 
 
 def session_class(
@@ -476,5 +484,11 @@ def session_class(
     """
     shared = shared_attributes(site.settings.hostname, loop)
     offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
-    own = {"_site": site, "_offer": offer, "_context": context, "_register": register}
+    own = {
+        "_site": site,
+        "_guard": site.guard,
+        "_offer": offer,
+        "_context": context,
+        "_register": register,
+    }
     return type("ListenerSession", (ClientSession,), {**shared, **own})
