@@ -141,6 +141,7 @@ PARTS = ("2.0.0", "2.0.0", "5.1.1", " ", " ", "  ", "\t", "ok", "\n", "\r", "é"
 @example(250, "2.0.0 " + MAX_TEXT_OCTETS * "x")
 @example(250, (MAX_TEXT_OCTETS - 6) * "x" + " " + 6 * "y")
 @example(250, "2.0.0 2.0.0 ok")
+@example(250, "two  blanks")
 def test_a_plain_reply_is_as_the_long_way_has_it(code: int, text: str) -> None:
     plain = plain_reply(f"{code} {text}\r\n".encode())
     assert plain is None or plain == Reply.parse(code, text)
