@@ -80,8 +80,11 @@ class Body:
 
     def end(self) -> None:
         """No more will come."""
-        self._flush()
-        self.has_bare_newlines = self._line_ends.end()
+        if self._small:
+            self._flush(last=True)
+        else:
+            self._line_ends.feed(b"", last=True)
+        self.has_bare_newlines = self._line_ends.bare
         if self._before != b"\r\n" and self._pieces:  # the final dot needs a line of its own
             self._pieces.append(b"\r\n")
             self._size += 2
@@ -101,13 +104,13 @@ class Body:
         """The content as it can be passed on."""
         return Stuffed(self.pieces, self._size)
 
-    def _flush(self) -> None:
+    def _flush(self, *, last: bool = False) -> None:
         if self._small:
             small, self._small = bytes(self._small), b""
             dots, self._dots = self._dots, False
-            self._take(small, dots=dots)
+            self._take(small, dots=dots, last=last)
 
-    def _take(self, piece: bytes, *, dots: bool) -> None:
+    def _take(self, piece: bytes, *, dots: bool, last: bool = False) -> None:
         if not self._stuffed:
             piece = self._as_written(piece)
         elif dots or self._dot:
@@ -120,7 +123,7 @@ class Body:
         if self.had_no_room or self.is_too_big:
             self._pieces.clear()
             return
-        self._line_ends.feed(piece)
+        self._line_ends.feed(piece, last=last)
         self._pieces.append(piece)
 
     def _from_wire(self, piece: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from io import IncrementalNewlineDecoder
 
+_CLEAN = (None, "\r\n")
+
 
 class LineEnds:
     """Looks for a CR or LF that is not part of CRLF, or a NUL, in content that comes in pieces.
@@ -20,12 +22,12 @@ class LineEnds:
         self._decoder = IncrementalNewlineDecoder(None, translate=False)
         self._has_nul = False
 
-    def feed(self, piece: bytes) -> None:
-        """Look at the next piece; a CR at its end waits for what follows."""
-        self._decoder.decode(piece.decode("latin-1"))  # a character for each octet
+    def feed(self, piece: bytes, *, last: bool = False) -> None:
+        """Look at the next piece; a CR at its end waits for what follows, but for the last one's."""
+        self._decoder.decode(piece.decode("latin-1"), last)  # a character for each octet
         self._has_nul = self._has_nul or b"\0" in piece
 
-    def end(self) -> bool:
-        """Whether there was one; no more will come."""
-        self._decoder.decode("", final=True)
-        return self._has_nul or self._decoder.newlines not in {None, "\r\n"}
+    @property
+    def bare(self) -> bool:
+        """Whether there was one, when the last piece is looked at."""
+        return self._has_nul or self._decoder.newlines not in _CLEAN

@@ -8,10 +8,12 @@ from smtp_router.smtp.newlines import LineEnds
 
 
 def has_bare_newlines(*pieces: bytes) -> bool:
+    *others, last = pieces or (b"",)
     line_ends = LineEnds()
-    for piece in pieces:
+    for piece in others:
         line_ends.feed(piece)
-    return line_ends.end()
+    line_ends.feed(last, last=True)
+    return line_ends.bare
 
 
 @pytest.mark.parametrize(
