@@ -46,7 +46,9 @@ class HookCall:
     hook: str
     function: Callable[..., Any]
     arguments: tuple[int, ...]
-    _pick: Callable[[tuple[object, ...]], tuple[object, ...]] = field(init=False, repr=False)
+    _pick: Callable[[tuple[object, ...]], tuple[object, ...]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """See how to pick the arguments."""

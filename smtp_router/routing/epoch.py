@@ -102,7 +102,7 @@ class Route:
         return any(file.seen != version or file.changed() for file, version in self.files.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Epoch:
     """One state of the whole router.
 
@@ -114,6 +114,7 @@ class Epoch:
         password_kinds: the forms in which passwords are stored.
         networks: whose the clients from certain addresses are.
         shared: what the targets of all epochs share.
+        plugin_files: all plugin files that it was built from.
     """
 
     number: int
@@ -123,11 +124,7 @@ class Epoch:
     password_kinds: frozenset[Kind]
     networks: Networks
     shared: Targets
-
-    @property
-    def plugin_files(self) -> frozenset[PluginFile]:
-        """All plugin files that this epoch was built from."""
-        return frozenset(file for route in self.routes.values() for file in route.files)
+    plugin_files: frozenset[PluginFile]
 
 
 def build(
@@ -169,6 +166,7 @@ def build(
         password_kinds=kinds,
         networks=Networks(loaded.settings.users),
         shared=shared,
+        plugin_files=frozenset(file for route in routes.values() for file in route.files),
     )
 
 

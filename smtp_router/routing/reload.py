@@ -14,6 +14,7 @@ from smtp_router.core.errors import ConfigError
 from smtp_router.disk import Watch
 from smtp_router.hooks.files import PluginFile
 from smtp_router.hooks.registry import Registry
+from smtp_router.machine import no_collections
 from smtp_router.routing.epoch import Epoch, build
 from smtp_router.routing.retired import Retired
 from smtp_router.routing.shield import to_the_end
@@ -95,7 +96,8 @@ class LiveEpochs:
     async def _swap(self, *, read: bool) -> None:
         """Build the next epoch in a thread, and put it in place if it can be used."""
         before = self.current
-        self.current = await asyncio.to_thread(self._next, read=read)
+        with no_collections():
+            self.current = await asyncio.to_thread(self._next, read=read)
         if self.current is not before:
             await asyncio.to_thread(self._retired.add, before, successor=self.current)
             log.info("reloaded", extra={"fields": {"epoch": self.current.number}})

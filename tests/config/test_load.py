@@ -679,3 +679,18 @@ def test_a_mutilated_configuration_is_valid_or_a_config_error(data: st.DataObjec
         assert error.problems  # noqa: PT017 - as good as a valid one
     else:
         assert isinstance(loaded.settings, Settings)
+
+
+def test_what_stands_in_a_list_and_elsewhere_is_in_both_places() -> None:
+    """The tree is taken apart as it is read, list by list."""
+    text = """\
+users:
+  - &first {email: a@example.com, password: p, algorithm: x, downstreams: &theirs [{addr: a.example:25}]}
+  - {<<: *first, email: b@example.com}
+  - {email: c@example.com, password: p, algorithm: x, downstreams: *theirs}
+"""
+    users = parse(text.encode(), FILE).settings.users
+    assert [user.email[0] for user in users] == ["a", "b", "c"]
+    assert {str(user.downstreams[0].addr) for user in users} == {"a.example:25"}
+    with pytest.raises(ConfigError, match="must be"):
+        parse(b"listen: &all [{addr: 'x:1'}]\nusers: *all\n", FILE)

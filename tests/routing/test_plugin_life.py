@@ -1,15 +1,17 @@
 """Before a plugin is used, it looks at its downstreams; when it is not used any more, it is closed."""
 
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
 from smtp_router import ConfigError
 from smtp_router.config.load import load
 from smtp_router.hooks.registry import Registry
-from smtp_router.routing.epoch import build
+from smtp_router.routing.epoch import Epoch, build
+from smtp_router.routing.retired import Retired
 from tests.routing.bench import FIRST, Bench, records
-from tests.support import config_text
+from tests.support import VirtualClock, config_text
 
 CHECKING = """\
 from smtp_router import hookimpl
@@ -39,6 +41,14 @@ class Closing:
         {body}
         with self.out.open("a") as out:
             out.write(self.word + " ")
+"""
+ALGORITHM = """\
+from smtp_router import hookimpl
+
+class First:
+    @hookimpl
+    def select_downstream(self, downstreams):
+        return downstreams[0]
 """
 OUTER = """\
 from smtp_router import Algorithms, hookimpl
@@ -201,3 +211,22 @@ async def test_an_edit_of_a_file_inside_counts_from_the_next_message_on(tmp_path
     bench.write("inner.py", FIRST.replace("[0]", "[-1]"))
     await bench.route()
     assert bench.sender.names == ["a", "b"]
+
+
+async def test_an_epoch_is_let_go_of_when_nobody_goes_by_it_any_more(tmp_path: Path) -> None:
+    """Route by route and in a thread, whoever was the last: freeing all at once holds everybody."""
+    (tmp_path / "config.yaml").write_text(config_text(algorithm="./closing.py"))
+    (tmp_path / "closing.py").write_text(ALGORITHM)
+    epoch: Epoch | None = build(load(tmp_path / "config.yaml"), Registry(VirtualClock()))
+    assert epoch is not None
+    (route,) = epoch.routes.values()
+    gone = ref(route.plugins[0].calls[0].function.__self__)  # type: ignore[attr-defined]
+    del route
+    retired = Retired(VirtualClock())
+    retired.add(epoch)
+    await retired.close_due()
+    assert gone() is not None
+    epoch = None
+    assert gone() is not None
+    await retired.close_due()
+    assert gone() is None
