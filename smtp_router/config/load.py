@@ -263,6 +263,8 @@ def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
 
 def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     """Downstreams that count together and do not agree on how much that is."""
+    if not settings.quotas:
+        return
     for index, user in enumerate(settings.users):
         for position, downstream in enumerate(user.downstreams):
             limits = downstream.limits

@@ -19,6 +19,8 @@ MAX_DEPTH = 32
 MAX_VALUES = 2_000_000
 """Ten thousand users with ten downstreams each need about half of it."""
 
+_MAX_TEXTS = 1000
+"""So many texts are remembered: what comes often comes early."""
 _MAX_NUMBER_CHARS = 100
 """YAML 1.1 has numbers to base 60, as in 1:30; a long one costs its length squared."""
 
@@ -152,7 +154,12 @@ class _Builder:
         return node
 
     def _once(self, text: str) -> str:
-        return self._texts.setdefault(text, text)
+        known = self._texts.get(text)
+        if known is None:
+            if len(self._texts) < _MAX_TEXTS:
+                self._texts[text] = text
+            return text
+        return known
 
     def _sequence(self, start: yaml.Event, depth: int) -> Node:
         items = []

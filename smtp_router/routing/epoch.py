@@ -7,6 +7,7 @@ figures.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from smtp_router.routing.policy import Networks
 from smtp_router.routing.target import Target
 from smtp_router.routing.targets import Targets
 from smtp_router.routing.trial import Canary, Shadow
+
+_NO_FILES: Mapping[PluginFile, str] = MappingProxyType({})
 
 
 class Offer(NamedTuple):
@@ -148,10 +151,13 @@ def build(
     registry.installed.rescan()
     problems: list[tuple[KeyPath, str]] = []
     shared = previous.shared if previous else shared or Targets()
+    folder = loaded.folder
     routes = {}
     for index, user in zip(loaded.positions, loaded.settings.users, strict=True):
         old = previous.routes.get(user.email) if previous else None
-        builder = _RouteBuilder(loaded, registry, user, old, ("users", index), shared=shared)
+        builder = _RouteBuilder(
+            loaded, registry, user, old, ("users", index), folder=folder, shared=shared
+        )
         routes[user.email] = builder.build()
         problems += builder.problems
     if problems:
@@ -181,9 +187,11 @@ class _RouteBuilder:
         old: Route | None,
         path: KeyPath,
         *,
+        folder: Path,
         shared: Targets,
     ) -> None:
         self.loaded = loaded
+        self.folder = folder
         self.registry = registry
         self.shared = shared
         self.user = user
@@ -210,20 +218,24 @@ class _RouteBuilder:
             targets=targets,
             plugins=(*plugins, algorithm) if algorithm else plugins,
             chains=self._chains(plugins, algorithm, canary),
-            files=MappingProxyType({}),
+            files=_NO_FILES,
             failover_on=user.outcomes_that_fail_over,
             shadow=self._shadow(shadow) if shadow else None,
             canary=self._canary(canary, self._chains(plugins, canary, algorithm)) if canary else None,
         )
-        names = dict.fromkeys(plugin.name for plugin in route.all_plugins)
-        files = [self.registry.file(self.loaded.folder / name) for name in names if is_path(name)]
+        names = dict.fromkeys(plugin.name for plugin in route.all_plugins if is_path(plugin.name))
+        if not names:
+            return route
+        files = [self.registry.file(self.folder / name) for name in names]
         return replace(route, files=MappingProxyType({file: file.seen for file in files}))
 
     def _chains(self, plugins: tuple[Plugin, ...], asked: Plugin | None, told: Plugin | None) -> Chains:
         """The hooks of all: one algorithm chooses, and another is told what comes of it."""
         timeout_s = self.loaded.settings.hook_timeout_s
+        choosing = chains((*plugins, asked) if asked else plugins, timeout_s)
+        if told is None:
+            return choosing
         everyone = tuple(plugin for plugin in (*plugins, told, asked) if plugin)
-        choosing = chains(tuple(plugin for plugin in (*plugins, asked) if plugin), timeout_s)
         return replace(chains(everyone, timeout_s), select=choosing.select)
 
     def _shadow(self, plugin: Plugin) -> Shadow:
@@ -253,7 +265,7 @@ class _RouteBuilder:
     def _plugin(self, path: KeyPath, use: PluginUse, downstreams: Sequence[Downstream]) -> Plugin | None:
         trust_all = self.loaded.settings.allow_writable_plugins
         try:
-            definition = self.registry.find(use.use, self.loaded.folder, trust_all=trust_all)
+            definition = self.registry.find(use.use, self.folder, trust_all=trust_all)
             plugin = self.registry.make(definition, use.options, self._previous(use))
         except PluginError as error:
             keys = tuple(error.key.split(".")) if error.key else ()
