@@ -31,17 +31,15 @@ from smtp_router.core.reply import Reply
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _COMMAND = re.compile(rb"([A-Za-z0-9]++)(?: ([^\x00-\x1f\x7f]*+))?")
-# Nearly every argument of MAIL and RCPT: a dot-atom at a domain, in ASCII. It is read at once, in a
-# third of the time that the grammar takes in its steps, and what fits it means the same there.
-_ATOM = rb"[A-Za-z0-9!#$&'*+/=?^_`{|}~%%-]++"
-_PLAIN = (
-    rb"(?i:%b): *+(<" + _ATOM + rb"(?:\." + _ATOM + rb")*+"
-    rb"@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+>)( .*+)?"
+# Nearly every RCPT, and many a MAIL: a dot-atom at a domain, in ASCII, and no parameters. Read at once,
+# it takes a quarter of the time that it takes in steps, which make the same of it.
+_ATOM = rb"[A-Za-z0-9!#$&'*+/=?^_`{|}~%-]++"
+_PLAIN = re.compile(
+    rb"(?i:(MAIL) FROM|RCPT TO):<(" + _ATOM + rb"(?:\." + _ATOM + rb")*+"
+    rb"@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+)>"
 )
-_PLAIN_FROM = re.compile(_PLAIN % b"FROM")
-_PLAIN_TO = re.compile(_PLAIN % b"TO")
-_MAX_PLAIN_OCTETS = 63
-"""A label may have as many (RFC 1035 2.3.4): a path that has no more, has none that is too long."""
+_MAX_PLAIN_OCTETS = 75
+"""Of such a line; no label in it is longer than the 63 octets that it may have (RFC 1035 2.3.4)."""
 _CHUNK = re.compile(rb"([0-9]{1,19})(?: +(LAST))?", re.IGNORECASE)
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
@@ -120,6 +118,19 @@ def parse_command(line: bytes) -> tuple[bytes, bytes]:
     return verb, argument.rstrip(b" ")
 
 
+def parse_plain(line: bytes) -> tuple[bool, PathArgument] | None:
+    """A line that is a plain MAIL or RCPT: whether it is MAIL, and what its argument says.
+
+    Returns:
+        `None`: it is another one, or has to be read in steps: `parse_command`, then its argument.
+    """
+    plain = _PLAIN.fullmatch(line)
+    if plain is None or len(line) > _MAX_PLAIN_OCTETS:
+        return None
+    mail, address = plain.groups()
+    return mail is not None, PathArgument(address.decode("ascii"), NO_PARAMETERS)
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkArgument:
     """The argument of BDAT.
@@ -157,15 +168,9 @@ def parse_mail(argument: bytes, *, esmtp: bool, tls: bool, max_bytes: int) -> Pa
     Raises:
         Refused: 501, 553 or 555 for its form; 552 for a declared size above the limit.
     """
-    plain = _PLAIN_FROM.fullmatch(argument)
-    if plain is not None:
-        path, rest = plain.groups(b"")
-        if not rest and len(path) <= _MAX_PLAIN_OCTETS:
-            return PathArgument(path[1:-1].decode("ascii"), NO_PARAMETERS)
-    else:
-        path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
-        if b"@" not in path and path != b"<>":
-            raise Refused(501, "5.1.7", "The address has no domain")
+    path, rest = _path(argument, b"FROM:", "MAIL FROM:<address>", bad="5.1.7")
+    if b"@" not in path and path != b"<>":
+        raise Refused(501, "5.1.7", "The address has no domain")
     parameters = _parameters(rest, esmtp=esmtp, known=MAIL_PARAMETERS)
     if "REQUIRETLS" in parameters and not tls:
         raise Refused(530, "5.7.10", "REQUIRETLS needs an encrypted connection")
@@ -186,15 +191,9 @@ def parse_rcpt(argument: bytes, *, esmtp: bool, utf8: bool) -> PathArgument:
     Raises:
         Refused: 501, 553 or 555 for its form.
     """
-    plain = _PLAIN_TO.fullmatch(argument)
-    if plain is not None:
-        path, rest = plain.groups(b"")
-        if not rest and len(path) <= _MAX_PLAIN_OCTETS:
-            return PathArgument(path[1:-1].decode("ascii"), NO_PARAMETERS)
-    else:
-        path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
-        if path == b"<>":
-            raise Refused(501, "5.1.3", "A recipient cannot be empty")
+    path, rest = _path(argument, b"TO:", "RCPT TO:<address>", bad="5.1.3")
+    if path == b"<>":
+        raise Refused(501, "5.1.3", "A recipient cannot be empty")
     parameters = _parameters(rest, esmtp=esmtp, known=RCPT_PARAMETERS)
     return PathArgument(_address(path, utf8=utf8, bad="5.1.3"), parameters)
 

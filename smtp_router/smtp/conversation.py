@@ -30,10 +30,12 @@ from smtp_router.smtp.body import Body
 from smtp_router.smtp.commands import (
     TOO_LONG,
     ChunkArgument,
+    PathArgument,
     Refused,
     parse_bdat,
     parse_command,
     parse_mail,
+    parse_plain,
     parse_rcpt,
 )
 from smtp_router.smtp.offer import Offer
@@ -181,6 +183,10 @@ class Conversation:
         handler = self._VERBS.get(line)  # a verb alone, as it mostly comes
         if handler is not None:
             return handler(self, b"")
+        plain = parse_plain(line)
+        if plain is not None:
+            is_mail, path = plain
+            return self._mail(path) if is_mail else self._rcpt(path)
         verb, argument = parse_command(line)
         handler = self._VERBS.get(verb)
         if handler is not None:
@@ -249,7 +255,7 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
 
-    def _mail(self, argument: bytes) -> Answer:
+    def _mail(self, argument: bytes | PathArgument) -> Answer:
         if not self.ehlo:
             raise Refused(503, "5.5.1", "Say EHLO first")
         self._check_tls()
@@ -261,26 +267,33 @@ class Conversation:
         if self._transactions >= settings.max_transactions:
             reply = Reply(code=421, enhanced="4.7.0", text="Enough messages for one session")
             return answer(reply, close=True)
-        parsed = parse_mail(
-            argument, esmtp=self.esmtp, tls=self.tls is not None, max_bytes=settings.max_message_bytes
-        )
-        refusal = self._site.mail_refusal(self.user, parsed.address)
+        if isinstance(argument, bytes):
+            argument = parse_mail(
+                argument,
+                esmtp=self.esmtp,
+                tls=self.tls is not None,
+                max_bytes=settings.max_message_bytes,
+            )
+        address, parameters = argument
+        refusal = self._site.mail_refusal(self.user, address)
         if refusal is not None:
             return answer(refusal)
         self._transactions += 1
-        self._transaction = Transaction(parsed.address, parsed.parameters, settings)
+        self._transaction = Transaction(address, parameters, settings)
         return SENDER_OK
 
-    def _rcpt(self, argument: bytes) -> Answer:
+    def _rcpt(self, argument: bytes | PathArgument) -> Answer:
         transaction = self._transaction
         if transaction is None:
             raise Refused(503, "5.5.1", "Say MAIL first")
-        utf8 = "SMTPUTF8" in transaction.mail_parameters
-        parsed = parse_rcpt(argument, esmtp=self.esmtp, utf8=utf8)
+        if isinstance(argument, bytes):
+            utf8 = "SMTPUTF8" in transaction.mail_parameters
+            argument = parse_rcpt(argument, esmtp=self.esmtp, utf8=utf8)
         if len(transaction.rcpt_tos) >= transaction.settings.max_recipients:
             raise Refused(452, "4.5.3", "Too many recipients")
-        transaction.rcpt_tos.append(parsed.address)
-        transaction.rcpt_parameters.append(parsed.parameters)
+        address, parameters = argument
+        transaction.rcpt_tos.append(address)
+        transaction.rcpt_parameters.append(parameters)
         return RECIPIENT_OK
 
     def _data(self, argument: bytes) -> Answer:

@@ -220,6 +220,8 @@ class ClientSession(Link):
             step = self._conversation.on(line)
         except Exception as error:  # noqa: BLE001 - as in `_step`
             step = self._fault(error)
+        if step.__class__ is LogIn:
+            step = self._log_in_at_once(step) or step
         if step.__class__ is not Answer or step.close or step.content is not None:
             self._advance(step)
             return
