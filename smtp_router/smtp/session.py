@@ -222,13 +222,19 @@ class ClientSession(Link):
             step = self._fault(error)
         if step.__class__ is LogIn:
             step = self._log_in_at_once(step) or step
-        if step.__class__ is not Answer or step.close or step.content is not None:
+        if step.__class__ is not Answer:
             self._advance(step)
             return
         assert self.transport is not None
         self.transport.write(step.octets)
-        self._patience.begin_turn(self.loop.time())
-        self._is_idle = True
+        if step.content is not None:
+            self._patience.begin_upload(self.loop.time())
+            self._wire.start_content(step.content)
+        elif step.close:
+            self._close()
+        else:
+            self._patience.begin_turn(self.loop.time())
+            self._is_idle = True
 
     def _advance(self, step: Step | None = None) -> None:
         """Answer all that is complete; the replies of one segment go out in one write.
