@@ -175,13 +175,12 @@ class Opening:
         timeouts = self._timeouts
         loop = asyncio.get_running_loop()
         async with self._stage(Stage.CONNECT, timeouts.connect_s):
-            peer = await dial(self._downstream.addr, self._downstream.source_address, timeouts.connect_s)
-            protocol = Lockstep(loop)
-            try:
-                self._client.transport, _ = await loop.create_connection(lambda: protocol, sock=peer)
-            except BaseException:
-                peer.close()
-                raise
+            self._client.transport, protocol = await dial(
+                self._downstream.addr,
+                self._downstream.source_address,
+                lambda: Lockstep(loop),
+                timeouts.connect_s,
+            )
         self._protocol = self._client.protocol = protocol
         if self._downstream.implicit_tls:
             async with self._stage(Stage.TLS, timeouts.tls_s):
