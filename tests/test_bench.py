@@ -142,9 +142,12 @@ def test_the_bench_of_the_sender_runs(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_bench_of_memory_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert memory.main(("--connections", "3")) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[1:]] == ["clear"] * 5 + ["TLS"] * 5
+    assert memory.main(("--connections", "3", "--messages", "2", "--megabytes", "0.5")) == 0
+    connections, messages = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[1] for line in connections.splitlines()[1:]] == ["clear"] * 5 + ["TLS"] * 5
+    assert [line.split()[1] for line in messages.splitlines()[1:]] == ["clear"] * 3 + ["TLS"] * 3 + [
+        "clear"
+    ] * 3
 
 
 def test_the_bench_of_what_holds_the_loop_runs(capsys: pytest.CaptureFixture[str]) -> None:
