@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as product
-from bench import cost, counts, crowd, gate, growth, load, memory, record, sender, stall, tls
+from bench import cost, counts, crowd, gate, growth, load, memory, record, sender, stall, tls, users
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
 from bench.contestants import ROOT, Edge
@@ -184,3 +184,14 @@ def test_a_client_says_what_it_did_not_expect(tmp_path: Path) -> None:
     refused = pytest.raises(UnexpectedError, match=r"503 5\.5\.1")
     with Edge(tmp_path) as router, Client(router.port) as client, refused:
         client.envelope()
+
+
+def test_the_bench_of_users_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "REST_S", 0.05)
+    monkeypatch.setattr(users, "CHANGED_S", 0.05)
+    file = tmp_path / "users.json"
+    assert users.main(("--users", "2", "--repetitions", "1", "--json", str(file))) == 0
+    assert json.loads(file.read_text())["2"]["resident_mib"] > 0
+    assert "held ms" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """From a file to `Settings`, or to every problem that keeps it from being one."""
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,15 +45,15 @@ class Loaded:
         settings: the checked settings.
         file: the configuration file.
         watches: all files that it was made from, as they were read; a reload looks at them.
-        text: what stands in the file, for the line of a key: the tree takes ten times as much, and is
-            made again if there is a problem.
+        packed: what stands in the file, compressed, for the line of a key: the tree takes fifty times
+            as much, and is made again if there is a problem.
         positions: where each of the settings' users stands in the file's list.
     """
 
     settings: Settings
     file: Path
     watches: tuple[Watch, ...]
-    text: bytes = field(repr=False)
+    packed: bytes = field(repr=False)
     positions: Sequence[int]
 
     @property
@@ -62,7 +63,7 @@ class Loaded:
 
     def problems(self, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
         """Problems at keys of this configuration; it takes as long as reading it once more."""
-        root = _tree_again(self.text, self.file)
+        root = _tree_again(zlib.decompress(self.packed), self.file)
         return [problem_at(self.file, root, path, message) for path, message in found]
 
 
@@ -126,7 +127,9 @@ def parse(
     if settings is not None and not problems:
         share(settings.users)
         positions = range(len(settings.users))
-        return Loaded(settings=settings, file=file, watches=watches, text=text, positions=positions)
+        return Loaded(
+            settings=settings, file=file, watches=watches, packed=_packed(text), positions=positions
+        )
     users = dict(_usable_users(plain.get("users"), presets))
     usable = Loaded(
         settings=Settings.model_construct(
@@ -135,7 +138,7 @@ def parse(
         ),
         file=file,
         watches=watches,
-        text=text,
+        packed=_packed(text),
         positions=tuple(users),
     )
     raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
@@ -157,6 +160,10 @@ def _taken_apart(root: dict[str, tree.Node]) -> dict[str, object]:
         else:
             plain[key] = node.plain()
     return plain
+
+
+def _packed(text: bytes) -> bytes:
+    return zlib.compress(text, 1)
 
 
 def _tree_again(text: bytes, file: Path) -> tree.Node:

@@ -26,6 +26,7 @@ class References:
         self._environ = environ
         self.problems: list[Problem] = []
         """References that do not resolve; each names its key, none what it would have held."""
+        self._resolved: dict[int, Node] = {}  # what is seen again through an alias
         self.watches: dict[Path, Watch] = {}
         """Files that were read, which a reload has to look at as well."""
 
@@ -33,9 +34,9 @@ class References:
         """Replace all references below this node, in place."""
         value = node.value
         if isinstance(value, str):
-            if "${" in value and not node.hidden:  # hidden: resolved already, through an alias
+            if "${" in value and id(node) not in self._resolved:
                 node.value = _REFERENCE.sub(lambda match: self._text(match[1], node, path), value)
-                node.hidden = True
+                self._resolved[id(node)] = node
         else:
             for step, child in _children(node):
                 self.resolve(child, (*path, step))

@@ -311,11 +311,15 @@ class Chains:
             await rest
 
 
+_NONE = itemgetter(slice(0))
+_ONE = tuple(itemgetter(slice(position, position + 1)) for position in range(3))  # no hook takes more
+
+
 def _picker(positions: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
     """A function that gives the values at these positions."""
     if len(positions) > 1:
         return itemgetter(*positions)
-    return itemgetter(slice(positions[0], positions[0] + 1) if positions else slice(0))
+    return _ONE[positions[0]] if positions else _NONE
 
 
 def _log_failure(call: HookCall, message: Message) -> None:

@@ -18,6 +18,19 @@ A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: content-of-the-mail\r\n\r\nhello\r\n"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
+TELLS_MODULES = """\
+import sys
+from pathlib import Path
+
+from smtp_router import hookimpl
+
+
+@hookimpl
+def select_downstream(downstreams):
+    Path(__file__).with_name("modules").write_text(" ".join(sys.modules))
+    return downstreams[0]
+"""
+
 
 def test_each_listener_that_is_ready_is_a_line(tmp_path: Path) -> None:
     settings = one_user({"addr": "b.example:25"}, listen=2 * [{"addr": "127.0.0.1:0"}])
@@ -51,6 +64,33 @@ def test_an_address_that_is_not_here_ends_with_2(addr: str, tmp_path: Path) -> N
         assert program.ended() == 2
     assert f"cannot listen on {addr}: " in program.output
     assert "Traceback" not in program.output
+
+
+def test_what_a_configuration_does_not_need_is_not_imported(tmp_path: Path) -> None:
+    """Each of these takes a part of a start, and of every worker's memory."""
+    (tmp_path / "told.py").write_text(TELLS_MODULES)
+    with (
+        Witness() as witness,
+        Serve(config(user(witness, algorithm="./told.py")), tmp_path) as router,
+        router.client() as client,
+    ):
+        assert client.transaction(A, [B], HELLO).code == 250
+    imported = set((tmp_path / "modules").read_text().split())
+    assert {"smtp_router.service", "smtp_router.cli.serve"} <= imported
+    assert not imported & {
+        "asn1crypto",
+        "h11",
+        "jinja2",
+        "matplotlib",
+        "oauthlib",
+        "pytest",
+        "scramp",
+        "smtp_router.cli.demo",
+        "smtp_router.cli.scaffold",
+        "smtp_router.config.provider",
+        "smtp_router.simulation",
+        "smtp_router.testing",
+    }
 
 
 # The log

@@ -692,5 +692,5 @@ users:
     users = parse(text.encode(), FILE).settings.users
     assert [user.email[0] for user in users] == ["a", "b", "c"]
     assert {str(user.downstreams[0].addr) for user in users} == {"a.example:25"}
-    with pytest.raises(ConfigError, match="must be"):
+    with pytest.raises(ConfigError, match=r"users\[0\]\.addr: is not a key here"):
         parse(b"listen: &all [{addr: 'x:1'}]\nusers: *all\n", FILE)
