@@ -1,6 +1,7 @@
 """The benches run: every part of them, with next to nothing to do; no figure is looked at."""
 
 import asyncio
+import json
 import shutil
 import time
 from dataclasses import replace
