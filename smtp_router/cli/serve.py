@@ -27,9 +27,12 @@ def serve(config: Path, log_format: str, log_level: str) -> None:
     SIGTERM and SIGINT drain it (a second one cuts off what still runs), SIGHUP reloads.
     """
     gc.disable()  # until all is there: hardly any of it goes, and looking took a third of a start
-    journal = logs.configure(log_format, log_level)
-    loaded = load_or_exit(config)
-    run(lambda: _serve(loaded, journal))
+    try:
+        journal = logs.configure(log_format, log_level)
+        loaded = load_or_exit(config)
+        run(lambda: _serve(loaded, journal))
+    finally:
+        gc.enable()
 
 
 async def _serve(loaded: Loaded, journal: Journal) -> None:
