@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import math
+import os
 import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 WANTED_FILES = 65_536
 
@@ -24,6 +27,15 @@ class MonotonicClock:
     async def sleep(self, seconds: float) -> None:
         """Wait so long."""
         await asyncio.sleep(seconds)
+
+
+def cores() -> int:
+    """How many cores this process may use, whole ones: by affinity, and by its control group (Linux)."""
+    may_use = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # cgroups(7): "max", or so much time in each period
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        may_use = min(may_use, math.ceil(int(quota) / int(period)))
+    return max(may_use, 1)
 
 
 def max_files() -> int:

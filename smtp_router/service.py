@@ -20,19 +20,20 @@ from smtp_router.core.errors import ConfigError
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.credentials import Verifier
+from smtp_router.crew import Alone, Fellows, News
 from smtp_router.hooks.registry import Registry
 from smtp_router.hooks.watch import LoopWatch
 from smtp_router.machine import MonotonicClock, max_files
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
-from smtp_router.routing.policy import SENDER, TOO_OFTEN, Turns, may_send_as
+from smtp_router.routing.news import hear
+from smtp_router.routing.policy import SENDER, TOO_OFTEN, may_send_as
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.quotas import Quotas
 from smtp_router.routing.reload import LiveEpochs
 from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.routing.status import status
-from smtp_router.routing.targets import Targets
 from smtp_router.routing.traces import Traces
 from smtp_router.smtp.certificate import certificate_problems
 from smtp_router.smtp.guard import RESERVED_FILES, Guard
@@ -65,6 +66,7 @@ class Service:
         sender: Sender | None = None,
         journal: Journal | None = None,
         notify: Callable[..., None] = lambda *_: None,
+        fellows: Fellows | None = None,
     ) -> None:
         """Load all plugins; nothing listens yet.
 
@@ -74,22 +76,32 @@ class Service:
             sender: who hands messages on, in place of the SMTP client.
             journal: where attempts and messages are written, in place of `logging`.
             notify: told how it fares, in the lines of sd_notify(3); from any thread.
+            fellows: the other workers of this machine, if there are any.
 
         Raises:
             ConfigError: a plugin, a certificate or the state file cannot be used.
         """
-        if problems := certificate_problems(loaded):
+        self._fellows = fellows = fellows or Alone()
+        if problems := (*certificate_problems(loaded), *fellows.check(loaded)):
             raise ConfigError(problems)
         self._clock = clock = MonotonicClock()
         self._ids = random.Random(secrets.token_bytes(32))  # noqa: S311 - an id is no secret
         state = StateFile(loaded.folder / loaded.settings.state)
         self._quotas = Quotas(clock, _ledger(loaded, state))
         book = DoubtBook(state)
-        self._doubts = Doubts(clock, book, _known_doubts(book, clock))
+        self._doubts = Doubts(clock, book, _known_doubts(book, clock), fellows.doubt)
         registry = registry or Registry(clock)
-        self._epochs = LiveEpochs(loaded, registry, shared=Targets(self._quotas))
+        self._epochs = LiveEpochs(
+            loaded,
+            registry,
+            shared=fellows.targets(self._quotas),
+            agree=fellows.agree,
+            check=fellows.check,
+        )
         files = max_files()
-        self._sender = SmtpSender(max_connections=max((files - RESERVED_FILES) // 2, 1))
+        self._sender = SmtpSender(
+            max_connections=max((files - RESERVED_FILES) // 2, 1), part=fellows.part
+        )
         self._traces = Traces()
         self._control = self._controlled(loaded)
         self._router = Router(
@@ -102,8 +114,8 @@ class Service:
             traces=self._traces,
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
-        self._turns = Turns(clock)
-        self._guard = Guard(lambda: self.settings, clock, max_files=files)
+        self._turns = fellows.turns(clock)
+        self._guard = fellows.guard(lambda: self.settings, clock, files)
         self._listeners: list[Listener] = []
         self._notify = notify
         self._watch: LoopWatch | None = None
@@ -120,8 +132,8 @@ class Service:
             OSError: an address (its `filename`) cannot be listened on; the others are closed again.
         """
         addresses = []
-        for settings in self.settings.listen:
-            listener = Listener(self, settings)
+        for position, settings in enumerate(self.settings.listen):
+            listener = Listener(self, settings, self._fellows.sockets(position))
             try:
                 address = await listener.start()
             except OSError as error:
@@ -250,13 +262,35 @@ class Service:
         for listener in self._listeners:
             listener.stop()
 
+    # What other workers say (see `smtp_router.crew`)
+
+    @property
+    def epochs(self) -> LiveEpochs:
+        """Which epoch is at work."""
+        return self._epochs
+
+    def hear(self, news: News, by: int) -> None:
+        """Another worker, of this number, has found something out."""
+        if "rest" in news:
+            hear(self._epochs.current, news["rest"], self._clock.now())
+        else:
+            self._doubts.hear(news["doubts"], by)
+
+    def lost(self, by: int) -> None:
+        """Another worker has died."""
+        self._doubts.lost(by)
+
     # What the router's own commands ask (see `smtp_router.control`)
 
+    @property
+    def answers(self) -> Answers:
+        """What it can be asked, and who answers."""
+        return {"trace": self._told_traces, "status": self._told_status}
+
     def _controlled(self, loaded: Loaded) -> Control | None:
-        if loaded.settings.control is None:
+        if loaded.settings.control is None or not self._fellows.is_alone:
             return None
-        answers: Answers = {"trace": self._told_traces, "status": self._told_status}
-        return Control(loaded.folder / loaded.settings.control, answers)
+        return Control(loaded.folder / loaded.settings.control, self.answers)
 
     async def _told_traces(self, question: Question) -> object:
         found = self._traces.find(str(question.get("id", "")))

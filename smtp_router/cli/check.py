@@ -5,11 +5,13 @@ from pathlib import Path
 import click
 
 from smtp_router.cli.common import config_option, fail, warn_if_untrusted
+from smtp_router.config.crew_size import crew_size, indivisible
 from smtp_router.config.load import InvalidConfigError, Loaded, load
 from smtp_router.config.settings import Downstream
 from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.hooks.plugin import Plugin
 from smtp_router.hooks.registry import Registry
+from smtp_router.machine import cores
 from smtp_router.routing.epoch import Epoch, Route, build
 from smtp_router.smtp.certificate import certificate_problems
 
@@ -28,7 +30,7 @@ def check(config: Path) -> None:
     except ConfigError as error:
         fail(error)
     warn_if_untrusted(config)
-    problems = certificate_problems(loaded)
+    problems = [*certificate_problems(loaded), *indivisible(loaded, crew_size(loaded, cores()))]
     try:
         epoch = build(loaded, Registry())
     except ConfigError as error:

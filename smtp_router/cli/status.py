@@ -31,6 +31,8 @@ def status(config: Path, user: str | None, *, as_json: bool) -> None:
 
 def _readable(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'ready' if found['ready'] else 'not ready'}, epoch {found['epoch']}"
+    for one in found.get("workers", ()):
+        yield f"worker {one['worker']}  (pid {one['pid']})  {'ready' if one['ready'] else 'not ready'}"
     for login, user in found["users"].items():
         yield f"user {login}  (algorithm {user['algorithm']})"
         for name, one in user["downstreams"].items():

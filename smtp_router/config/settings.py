@@ -40,6 +40,7 @@ from smtp_router.config.types import (
     RatePerTime,
     Seconds,
     UnixPath,
+    Workers,
 )
 from smtp_router.core.address import is_ehlo_name
 from smtp_router.core.outcome import OutcomeKind
@@ -350,6 +351,11 @@ class Settings(Model):
     )
     allow_writable_plugins: bool = Field(
         default=False, description="Load plugin files that other users may write, too."
+    )
+    workers: Workers = Field(
+        default=1,
+        description="Processes that take mail; auto: one for each core. They share limits, quotas and "
+        "what is known of downstreams; a plugin's state is each one's own.",
     )
     deadline_s: Seconds = Field(
         default=120, description="How long a client waits at most for the reply to its message."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -208,6 +208,18 @@ def _network(value: object) -> IPv4Network | IPv6Network:
     return network
 
 
+MAX_WORKERS = 256
+
+
+def _workers(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_WORKERS:
+        message = f"must be a number from 1 to {MAX_WORKERS}, or auto"
+        raise ValueError(message)
+    return value
+
+
 RatePerTime = Annotated[
     Rate,
     PlainValidator(rate),
@@ -223,6 +235,18 @@ Network = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
 Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0, "maximum": MAX_WORKERS},
+                {"enum": ["auto"]},
+            ]
+        }
+    ),
+]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 Options = Annotated[
     Mapping[str, Any],

@@ -57,6 +57,30 @@ class Circuit:
                 return self.entry._replace(is_trial=True)
         return self.entry
 
+    def hear(self, until: float, rests: int, because: str, now: float) -> bool:
+        """Rest as long as a neighbour does who has found it down; whether that is news.
+
+        Args:
+            until: the instant at which it has rested.
+            rests: how many came since it was last closed, as the neighbour has counted.
+            because: what it began with.
+            now: the present instant.
+        """
+        before = self.breaker.looked_at(now)
+        if now >= until or (before.state is HealthState.OPEN and before.until >= until):
+            return False
+        self.because = because
+        self.breaker = Breaker(
+            state=HealthState.OPEN,
+            row=before.row,
+            rests=max(before.rests, rests),
+            until=until,
+            failed_at=now,
+        )
+        self.entry = Entry(rests=self.entry.rests + 1, is_trial=False)
+        self._trials = 0
+        return True
+
     def good(self, now: float) -> int:
         """How many successes there were within the window."""
         return self._good.total(now)

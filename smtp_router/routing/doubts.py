@@ -17,8 +17,8 @@ Rules:
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from smtp_router.core.clock import Clock
@@ -30,12 +30,18 @@ from smtp_router.state.doubts import Doubt, Kind
 
 log = logging.getLogger(__name__)
 
+News = Mapping[str, Any]
+"""What neighbours tell each other, as JSON has it."""
+
 AT_ONCE_OCTETS = 256 * 1024
 """Bigger messages are read in a thread: this takes a quarter of a millisecond."""
 LOGGED_RECIPIENTS = 20
 """How many of them a line of the log names."""
 LOGGED_CHARACTERS = 200
 """How much of a Message-ID it has."""
+SETTLED_S = 0.1
+"""How long after a message's end it is said to others that it has ended: its session has noticed by then
+that nobody has heard the reply."""
 
 
 @dataclass(slots=True)
@@ -62,22 +68,42 @@ class _Orphan:
     """Of its fingerprint, when somebody has asked for it."""
 
 
+@dataclass(slots=True)
+class _Elsewhere:
+    """An orphan of a neighbour's."""
+
+    by: int
+    seen: Outline
+    key: str
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Doubts:
     """The doubts there are; memory that the router asks for each message."""
 
-    def __init__(self, clock: Clock, book: Book | None = None, known: Iterable[Doubt] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        book: Book | None = None,
+        known: Iterable[Doubt] = (),
+        tell: Callable[[News], None] | None = None,
+    ) -> None:
         """Begin with what is known already.
 
         Args:
             clock: time; what is in memory does not care whether somebody sets the one on the wall.
             book: where they outlive the process; without one they do not.
             known: what is in it, the first to be forgotten first.
+            tell: tells other processes with the same book what they have to know: `hear` takes it.
         """
         self.counts = Counts()
         self._clock = clock
-        self._memory = Memory(clock, book, known)
+        self._memory = Memory(clock, book, known, self._share if tell else None)
+        self._tell = tell
         self._orphans: dict[str, _Orphan] = {}
+        self._elsewhere: dict[str, _Elsewhere] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._saying: set[asyncio.Task[None]] = set()
         self._busy: Counter[Outline] = Counter()
         """What orphans and tasks are about."""
 
@@ -104,6 +130,9 @@ class Doubts:
                 orphan.key = (await _fingerprint(other)).key
             if orphan.key == key:
                 await orphan.ended.wait()
+        for one in tuple(self._elsewhere.values()):
+            if one.seen == outline(message) and one.key == key:
+                await one.ended.wait()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
         return self._memory.get(key)
@@ -168,6 +197,9 @@ class Doubts:
         if self._orphans and (orphan := self._orphans.pop(message.id, None)):
             self._over(outline(message))
             orphan.ended.set()
+            if self._tell is not None:
+                loop = asyncio.get_running_loop()
+                loop.call_later(SETTLED_S, lambda: self._say(self._say_over(message.id)))
 
     # What the session tells
 
@@ -176,11 +208,32 @@ class Doubts:
         if message.id not in self._orphans:
             self._orphans[message.id] = _Orphan(message)
             self._busy[outline(message)] += 1
+            if self._tell is not None:
+                self._say(self._say_left(message))
 
     def unheard(self, message: Message, *, for_s: float) -> None:
         """A message was delivered, and its client could not be told."""
         self.counts.unheard += 1
         self._begin(self._note(message, Kind.UNHEARD, for_s=for_s), about=message)
+
+    # What neighbours tell
+
+    def hear(self, news: News, by: int) -> None:
+        """A neighbour has said this; `by` is its number."""
+        if "doubt" in news:
+            self._memory.hear(Doubt(**news["doubt"] | {"kind": Kind(news["doubt"]["kind"])}))
+        elif "left" in news:
+            seen = Outline(news["user"], news["size"])
+            self._elsewhere[news["left"]] = _Elsewhere(by, seen, news["key"])
+            self._busy[seen] += 1
+        elif one := self._elsewhere.pop(news["over"], None):
+            self._over(one.seen)
+            one.ended.set()
+
+    def lost(self, by: int) -> None:
+        """A neighbour has died: of what was on its way there nobody will hear."""
+        for number in [number for number, one in self._elsewhere.items() if one.by == by]:
+            self.hear({"over": number}, by)
 
     async def close(self) -> None:
         """See that all is written."""
@@ -218,6 +271,27 @@ class Doubts:
             )
             del message  # nobody needs its content while the disk takes its time
             await self._memory.put(doubt, for_s=for_s)
+
+    def _share(self, doubt: Doubt) -> None:
+        assert self._tell is not None
+        self._tell({"doubt": asdict(doubt)})
+
+    def _say(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+
+    async def _say_left(self, message: Message) -> None:
+        found, seen = await _fingerprint(message), outline(message)
+        if message.id in self._orphans and self._tell is not None:
+            self._tell({"left": message.id, "user": seen.user, "size": seen.size, "key": found.key})
+
+    async def _say_over(self, number: str) -> None:
+        """Only when what is known of it is in the book, and others have been told."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        if self._tell is not None:
+            self._tell({"over": number})
 
     def _begin(self, work: Coroutine[Any, Any, None], *, about: Message | None = None) -> None:
         """Begin work; until it is done, who asks for this message, or one that looks so, waits."""

@@ -140,6 +140,15 @@ class Gauge:
             changes.append(Change(whose, circuit.breaker.until))
         return changes
 
+    def circuit(self, whose: Blame) -> Circuit:
+        """The circuit of the server, or that of the account."""
+        return self._server if whose is Blame.SERVER else self._account
+
+    def hear(self, whose: Blame, until: float, rests: int, because: str, now: float) -> None:
+        """Rest as a neighbour does."""
+        if self.circuit(whose).hear(until, rests, because, now):
+            self._frozen = None
+
     def frozen(self, now: float) -> Health:
         """State and figures as they are now."""
         if self._frozen is not None:

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from smtp_router.config.limits import Limits
 from smtp_router.core.window import Window
@@ -19,14 +20,22 @@ from smtp_router.routing.quotas import Quota
 class Meter:
     """Counts what is sent under one name."""
 
-    __slots__ = ("__weakref__", "_windows", "in_flight", "waiting")
+    __slots__ = ("__weakref__", "_in_flight", "_windows", "waiting")
+
+    again_s = math.inf
+    """After so many seconds whoever waits looks again: others than this process may have made room."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
-        self.in_flight = 0
+        self._in_flight = 0
         self.waiting: list[asyncio.Event] = []
         """To be set when there may be room again."""
         self._windows: Mapping[float, Window] = MappingProxyType({})
+
+    @property
+    def in_flight(self) -> int:
+        """How many are under way."""
+        return self._in_flight
 
     def watch(self, limits: Limits) -> None:
         """Count from now on what it takes to know about these limits."""
@@ -35,7 +44,7 @@ class Meter:
 
     def has_room(self, limits: Limits, now: float) -> bool:
         """Whether there is room now."""
-        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
+        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
             return False
         for span, count in limits.windows:  # noqa: SIM110 - asked for each message; a generator costs more
             if not self._windows[span].has_room(now, count):
@@ -48,7 +57,7 @@ class Meter:
         Returns:
             `now` or before it, if there is room; infinity, if there will be when a message is done.
         """
-        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
+        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
             return math.inf
         spans = limits.windows
         return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
@@ -58,10 +67,37 @@ class Meter:
         for span, count in limits.windows:
             yield span, count, self._windows[span].opens_at(now, count)
 
+    def claim(self, limits: Limits, now: float) -> bool:
+        """Claim the place that was there just now, for `take`; whether it is still there."""
+        del limits, now
+        return True  # nobody was in between
+
     def take(self, quotas: Sequence[Quota], now: float) -> "Place":
         """Begin one; whether there is room is for the caller to know."""
-        self.in_flight += 1
+        self._in_flight += 1
         return Place(self, quotas, [(window, window.add(now)) for window in self._windows.values()])
+
+    def leave(self) -> None:
+        """End one."""
+        self._in_flight -= 1
+        for event in self.waiting:
+            event.set()
+
+    def wait(self, event: asyncio.Event) -> None:
+        """Have this set when there may be room again."""
+        self.waiting.append(event)
+
+    def give_up(self, event: asyncio.Event) -> None:
+        """Wait no more."""
+        self.waiting.remove(event)
+
+
+class Counting(Protocol):
+    """Something that a place is in, as a `Window` is."""
+
+    def take_back(self, part: int) -> None:
+        """Count one less."""
+        ...
 
 
 class Place:
@@ -70,7 +106,7 @@ class Place:
     __slots__ = ("_committed", "_leases", "_meter", "_parts")
 
     def __init__(
-        self, meter: Meter, quotas: Sequence[Quota], parts: Sequence[tuple[Window, int]]
+        self, meter: Meter, quotas: Sequence[Quota], parts: Sequence[tuple[Counting, int]]
     ) -> None:
         """Take a unit of every quota, too."""
         self._meter = meter
@@ -91,7 +127,6 @@ class Place:
         Args:
             sent: whether the downstream took it or may have; `None`: as far as anybody knows.
         """
-        self._meter.in_flight -= 1
         if sent:
             self.commit()
         elif sent is False or not self._committed:
@@ -101,5 +136,4 @@ class Place:
                 quota.take_back(lease, committed=self._committed)
         for quota, lease in self._leases:
             quota.leave(lease)
-        for event in self._meter.waiting:
-            event.set()
+        self._meter.leave()

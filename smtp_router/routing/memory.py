@@ -6,7 +6,7 @@ it should know is told to it when it works again.
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,9 +42,16 @@ class _Kept:
 class Memory:
     """Doubts by their key."""
 
-    def __init__(self, clock: Clock, book: Book | None, known: Iterable[Doubt]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        book: Book | None,
+        known: Iterable[Doubt],
+        tell: Callable[[Doubt], None] | None = None,
+    ) -> None:
         """Begin with what is known already; see `Doubts`."""
         self._clock = clock
+        self._tell = tell
         self._book = book
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._outlines: Counter[Outline] = Counter()
@@ -87,6 +94,15 @@ class Memory:
             await self._worked()
             if doubt.key not in self._kept:  # it was taken meanwhile
                 await self._strike(doubt.key)
+            elif self._tell is not None:
+                self._tell(doubt)
+
+    def hear(self, doubt: Doubt) -> None:
+        """Keep one that a neighbour has put into the book that both have.
+
+        Whichever of them strikes it off there is the one that may act on it.
+        """
+        self._keep(doubt, doubt.until - self._clock.wall().timestamp(), is_written=True)
 
     async def take(self, doubt: Doubt) -> bool:
         """Strike one off, so that the caller may act on it; not so if somebody else has done that.

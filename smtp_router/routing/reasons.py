@@ -55,11 +55,12 @@ def _limit(target: Target, now: float) -> str:
     concurrency = target.limits.concurrency
     if concurrency is not None and target.meter.in_flight >= concurrency:
         return f"{concurrency} at the same time"
-    return next(
+    shut = (
         f"{count} per {_SPANS[seconds]}, {_wait(opens_at - now)}"
         for seconds, count, opens_at in target.meter.windows(target.limits, now)
         if opens_at > now
     )
+    return next(shut, "until just now")  # another worker has made room since
 
 
 def _rest(target: Target, now: float) -> str:

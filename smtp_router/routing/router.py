@@ -232,6 +232,8 @@ class Router:
             return
         if not at_once and target.is_resting(now) and not offer.all_rest:
             return
+        if target.meter is not None and not target.claim(now):
+            return
         with Passage(target, self._clock, self._chance, now) as passage:
             outgoing = message
             if way.chains.before:

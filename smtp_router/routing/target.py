@@ -27,6 +27,11 @@ _UNTRIED = Health()
 class Shared(Protocol):
     """What targets have in common."""
 
+    @property
+    def news(self) -> "Callable[[Target, Change], None] | None":
+        """Told of every change that an attempt has made, if somebody else wants to know."""
+        ...
+
     def gauge(self, settings: DownstreamSettings, rules: Rules) -> Gauge:
         """How the account at this server fares."""
         ...
@@ -145,6 +150,13 @@ class Target:
                 opens_at = max(opens_at, now + quota.seconds_left())
         return opens_at
 
+    def claim(self, now: float) -> bool:
+        """See that the room that there was just now is taken by nobody else but the next `Passage`.
+
+        Nor by other processes with the same limits, if there are any.
+        """
+        return self.meter is None or self.meter.claim(self.limits, now)
+
     async def is_ready(self) -> bool:
         """See that there is a unit of every quota to take; whether there is.
 
@@ -245,3 +257,5 @@ class Passage:
                 changes.append(Change(Blame.USER, rest.until))
         for change in changes:
             self._target.tell(change, attempt, self._clock)
+            if self._target.shared.news is not None:
+                self._target.shared.news(self._target, change)

@@ -1,6 +1,6 @@
 """What targets share: who has a gauge, a server's circuit or a meter in common."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import attrgetter
 from weakref import WeakValueDictionary
 
@@ -8,11 +8,13 @@ from smtp_router.config.limits import NO_LIMITS
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.breaker import Rules
 from smtp_router.routing.circuit import Circuit
-from smtp_router.routing.health import Gauge
+from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter
 from smtp_router.routing.quotas import Quota, Quotas
 from smtp_router.routing.rest import Rest
+from smtp_router.routing.shared_limits import SharedMeter
 from smtp_router.routing.target import Target
+from smtp_router.shared.table import Table
 
 _OF_THE_ENTRY = {"name", "options", "limits", "provider", "replies"}
 """What an entry of the configuration says about itself, not about the server or the login there."""
@@ -28,14 +30,24 @@ class Targets:
     is forgotten.
     """
 
-    def __init__(self, quotas: Quotas | None = None) -> None:
+    def __init__(
+        self,
+        quotas: Quotas | None = None,
+        *,
+        names: Table | None = None,
+        news: Callable[[Target, Change], None] | None = None,
+    ) -> None:
         """Nothing is in use.
 
         Args:
             quotas: by the day and the month; without them, these limits are not kept: for somebody who
                 only looks, as `smtp-router check`.
+            names: where the workers of this machine count together; without it, this process counts.
+            news: told whenever a downstream rests or is back.
         """
         self._quotas = quotas
+        self._names = names
+        self.news = news
         self._circuits: WeakValueDictionary[Hashable, Circuit] = WeakValueDictionary()
         self._gauges: WeakValueDictionary[Hashable, Gauge] = WeakValueDictionary()
         self._rests: WeakValueDictionary[Hashable, Rest] = WeakValueDictionary()
@@ -89,7 +101,8 @@ class Targets:
         name = limits.name(user, downstream.name)
         meter = self._meters.get(name)
         if meter is None:
-            meter = self._meters[name] = Meter()
+            names = self._names
+            meter = self._meters[name] = Meter() if names is None else SharedMeter(names, name)
         meter.watch(limits)
         return meter
 

@@ -44,6 +44,7 @@ class WaitingLines:
         meters = [target.meter for target in left if target.meter is not None]
         if not left:
             return False
+        again_s = min([meter.again_s for meter in meters], default=math.inf)
         key, woken = _key(route, attempts), asyncio.Event()
         line = self._lines.setdefault(key, deque())
         line.append(woken)
@@ -56,17 +57,17 @@ class WaitingLines:
                 if not is_first and line[0] is woken:
                     is_first = True
                     for meter in meters:
-                        meter.waiting.append(woken)
+                        meter.wait(woken)
                 if is_first and opens <= now:
                     return True
                 if now >= min(until, deadline):
                     return False
-                wakes = min(until, deadline, opens if is_first else math.inf)
+                wakes = min(until, deadline, min(opens, now + again_s) if is_first else math.inf)
                 await self._sleep(wakes - now, woken)
         finally:
             if is_first:
                 for meter in meters:
-                    meter.waiting.remove(woken)
+                    meter.give_up(woken)
             line.remove(woken)
             if line:
                 line[0].set()

@@ -29,19 +29,68 @@ BUSY = Reply(code=421, enhanced="4.7.0", text="Too many connections, try again l
 LOCKED_OUT = Reply(code=421, enhanced="4.7.0", text="Too many failed logins, try again later")
 
 
+class Failures:
+    """Failed logins, by network; those at the same instant and attempts that run count, too."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Nobody has failed yet."""
+        self._clock = clock
+        self._at: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def has_any(self, network: str, window_s: float) -> bool:
+        """Whether there is one, or was until a moment ago."""
+        del window_s
+        return bool(self._at.get(network))
+
+    def count(self, network: str, window_s: float) -> int:
+        """How many there are within the window."""
+        return len(self._recent(network, window_s))
+
+    def add(self, network: str, window_s: float, limit: int) -> bool:
+        """Count one more, if there are fewer than that; whether there are."""
+        failures = self._recent(network, window_s)
+        if len(failures) >= limit:
+            return False
+        failures.append(self._clock.now())
+        return True
+
+    def take_back(self, network: str, window_s: float) -> None:
+        """The newest was none."""
+        failures = self._recent(network, window_s)
+        if failures:
+            failures.pop()
+
+    def _recent(self, network: str, window_s: float) -> deque[float]:
+        failures = self._at.setdefault(network, deque())
+        self._at.move_to_end(network)
+        if len(self._at) > MAX_ADDRESSES:
+            self._at.popitem(last=False)
+        oldest = self._clock.now() - window_s
+        while failures and failures[0] < oldest:
+            failures.popleft()
+        return failures
+
+
 class Guard:
     """Counts what clients do, for all listeners of one router."""
 
-    def __init__(self, settings: Callable[[], Settings], clock: Clock, *, max_files: int) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        clock: Clock,
+        *,
+        max_files: int,
+        failures: Failures | None = None,
+    ) -> None:
         """Nothing is counted yet.
 
         Args:
             settings: the settings that count now.
             clock: for the window.
             max_files: how many file descriptors the process may have open.
+            failures: where failed logins are counted; by default, for this process alone.
         """
         self._settings = settings
-        self._clock = clock
         self._max_descriptor = max_files - RESERVED_FILES
         self._max_open = max(self._max_descriptor // 2, 1)  # each may need another for a downstream
         self._open = 0
@@ -50,7 +99,7 @@ class Guard:
         """Log lines about strangers."""
         self._by_address: dict[str, int] = {}
         self._by_user: dict[str, int] = {}
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failures = failures or Failures(clock)
 
     # Connections
 
@@ -102,40 +151,27 @@ class Guard:
 
     def has_failed(self, address: str) -> bool:
         """Whether there was a failed login from there, of late."""
-        return bool(self._failures.get(_network(address)))
+        return self._failures.has_any(network_of(address), self._settings().auth_window_s)
 
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""
-        failures = self._recent(address)
-        if len(failures) >= 2 * self._settings().auth_failures:
-            return LOCKED_OUT
-        failures.append(self._clock.now())
-        return None
+        settings, network = self._settings(), network_of(address)
+        most = 2 * settings.auth_failures
+        return None if self._failures.add(network, settings.auth_window_s, most) else LOCKED_OUT
 
     def login_succeeded(self, address: str) -> None:
         """Take back the attempt: it was none at guessing."""
-        failures = self._recent(address)
-        if failures:
-            failures.pop()
+        self._failures.take_back(network_of(address), self._settings().auth_window_s)
 
     def delay_s(self, address: str) -> float:
         """How long to wait before a failure is answered."""
-        beyond = len(self._recent(address)) - self._settings().auth_failures
+        settings = self._settings()
+        counted = self._failures.count(network_of(address), settings.auth_window_s)
+        beyond = counted - settings.auth_failures
         return float(min(2 ** (beyond - 1), MAX_DELAY_S)) if beyond > 0 else 0.0
 
-    def _recent(self, address: str) -> deque[float]:
-        key = _network(address)
-        failures = self._failures.setdefault(key, deque())
-        self._failures.move_to_end(key)
-        if len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
-        oldest = self._clock.now() - self._settings().auth_window_s
-        while failures and failures[0] < oldest:
-            failures.popleft()
-        return failures
 
-
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What one attacker has plenty of: an IPv6 /64 is a single customer."""
     if ":" not in address:
         return address

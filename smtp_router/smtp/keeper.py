@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from smtp_router.config.pool import PoolLimits
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.outcome import Deferred, Outcome, Stage
 from smtp_router.errand import in_task
@@ -30,6 +31,7 @@ class House:
         loop: the event loop.
         alarm: looks after limits of time.
         tokens: for logins.
+        part: what of a pool's limits is for this process.
         contexts: for TLS.
         channels: the register of all connections that are ready, busy, or being closed.
     """
@@ -37,6 +39,7 @@ class House:
     loop: asyncio.AbstractEventLoop
     alarm: Alarm
     tokens: Tokens
+    part: Callable[[PoolLimits], PoolLimits] = lambda limits: limits
     contexts: ClientContexts = field(default_factory=ClientContexts)
     channels: set[Channel] = field(default_factory=set)
 
@@ -55,13 +58,13 @@ class Keeper:
             house: what is shared.
             make_room: called before a connection is opened.
         """
-        self._limits = downstream.pool
+        self._limits = house.part(downstream.pool)
         self._hostname = hostname
         self._house = house
         self._make_room = make_room
         self._slots: dict[Channel, Slot[Channel]] = {}
         login = f" as {downstream.user}" if downstream.user is not None else ""
-        self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", downstream.pool)
+        self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", self._limits)
 
     def at_hand(self) -> Channel | None:
         """A connection that has been used before and is idle; `None`: ask for one with `lend`."""

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -31,8 +32,16 @@ ACCEPT_PAUSE_S = 0.1
 class Listener:
     """One listening address with its sessions."""
 
-    def __init__(self, site: Site, settings: ListenerSettings) -> None:
+    def __init__(
+        self, site: Site, settings: ListenerSettings, given: Sequence[socket.socket] = ()
+    ) -> None:
         """Load the certificate, if there is one; nothing listens yet, but the event loop runs.
+
+        Args:
+            site: the router.
+            settings: its own.
+            given: what to listen on, opened by somebody who also removes it; by default, it opens what
+                the settings say.
 
         Raises:
             OSError: the certificate cannot be used.
@@ -40,6 +49,7 @@ class Listener:
         self._site = site
         self._settings = settings
         self._tls = ServerContext(settings) if settings.tls_cert is not None else None
+        self._given = given
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._accepting: list[asyncio.Task[None]] = []
@@ -61,7 +71,7 @@ class Listener:
             OSError: the address cannot be listened on.
         """
         address = self._settings.addr
-        self._sockets = await asyncio.to_thread(listening_sockets, address)
+        self._sockets = list(self._given) or await asyncio.to_thread(listening_sockets, address)
         for each in self._sockets:
             if self._settings.proxy_protocol or self._settings.tls == "implicit":
                 self._accepting.append(asyncio.create_task(self._accept(each)))
@@ -84,7 +94,7 @@ class Listener:
             task.cancel()
         for each in self._sockets:
             each.close()
-        if isinstance(self._settings.addr, UnixPath) and self._sockets:
+        if isinstance(self._settings.addr, UnixPath) and self._sockets and not self._given:
             with suppress(OSError):
                 os.unlink(self._settings.addr.path)  # noqa: PTH108 - a str
         self._sockets = []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Self
 
+from smtp_router.config.pool import PoolLimits
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome
@@ -31,12 +32,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class SmtpSender:
     """Sends messages, over connections that it keeps."""
 
-    def __init__(self, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        part: Callable[[PoolLimits], PoolLimits] = lambda limits: limits,
+    ) -> None:
         """Nothing is open yet.
 
         Args:
             max_connections: with so many in all, an idle one is closed before another is opened.
+            part: what of a pool's limits is for this process, if others send to the same downstreams.
         """
+        self._part = part
         self._max_connections = max_connections
         self._keepers: dict[Hashable, Keeper] = {}
         self._ways: dict[int, _Way] = {}
@@ -158,7 +166,7 @@ class SmtpSender:
     def _house(self) -> House:
         if self._shared is None:
             loop = asyncio.get_running_loop()
-            self._shared = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop))
+            self._shared = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop), part=self._part)
         return self._shared
 
     def _make_room(self) -> None:

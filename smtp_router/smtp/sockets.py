@@ -6,7 +6,7 @@ import socket
 import stat
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
@@ -22,19 +22,23 @@ _NONE = bytes(struct.calcsize("i"))
 
 
 def listening_sockets(
-    address: HostPort | UnixPath | SystemdSocket, environ: Mapping[str, str] = os.environ
+    address: HostPort | UnixPath | SystemdSocket,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    shared: bool = False,
 ) -> list[socket.socket]:
     """The sockets for an address, listening and not blocking.
 
     Args:
         address: a name may stand for several addresses, each of which gets a socket.
         environ: where systemd says what it passes.
+        shared: whether `siblings` are to listen beside those of a TCP port.
 
     Raises:
         OSError: the address cannot be listened on, or systemd passes no such socket.
     """
     if isinstance(address, HostPort):
-        sockets = _tcp(address)
+        sockets = _tcp(address, shared=shared)
     elif isinstance(address, UnixPath):
         sockets = [unix_socket(address.path)]
     else:
@@ -42,6 +46,30 @@ def listening_sockets(
     for each in sockets:
         each.setblocking(False)  # noqa: FBT003 - not ours to name
     return sockets
+
+
+def siblings(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """More sockets that listen at the same places: the kernel spreads the clients over all of them.
+
+    Args:
+        sockets: TCP sockets that are `shared`.
+
+    Raises:
+        OSError: they cannot listen there.
+    """
+    made: list[socket.socket] = []
+    try:
+        for one in sockets:
+            each = socket.socket(one.family, one.type, one.proto)
+            made.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _begin(each, one.getsockname())
+            each.setblocking(False)  # noqa: FBT003 - not ours to name
+    except OSError:
+        for each in made:
+            each.close()
+        raise
+    return made
 
 
 def has_spoken(descriptor: int) -> bool:
@@ -52,7 +80,7 @@ def has_spoken(descriptor: int) -> bool:
         return False
 
 
-def _tcp(address: HostPort) -> list[socket.socket]:
+def _tcp(address: HostPort, *, shared: bool) -> list[socket.socket]:
     found = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -62,17 +90,23 @@ def _tcp(address: HostPort) -> list[socket.socket]:
         for family, kind, protocol, _, place in dict.fromkeys(found):
             each = socket.socket(family, kind, protocol)
             sockets.append(each)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            each.bind((place[0], port, *place[2:]))
+            _begin(each, (place[0], port, *place[2:]), shared=shared)
             port = each.getsockname()[1]  # the same for all, where it was left open
-            each.listen(BACKLOG)
     except OSError:
         for each in sockets:
             each.close()
         raise
     return sockets
+
+
+def _begin(each: socket.socket, place: Sequence[object], *, shared: bool = False) -> None:
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if each.family == socket.AF_INET6:
+        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    each.bind(tuple(place))
+    if shared:  # only now: the port must not be another program's that would share it, too
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    each.listen(BACKLOG)
 
 
 def unix_socket(path: str, *, mode: int | None = None) -> socket.socket:

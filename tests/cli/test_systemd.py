@@ -61,10 +61,12 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     made.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_systemd_is_told_when_the_router_is_ready_reloads_and_stops(
-    tmp_path: Path, systemd: Systemd
+    tmp_path: Path, systemd: Systemd, workers: int
 ) -> None:
-    with Witness() as a, Serve(one_user(a), tmp_path, env=systemd.env) as router:
+    settings = one_user({"addr": "b.example:25"}, workers=workers)
+    with Serve(settings, tmp_path, env=systemd.env) as router:
         assert systemd.hear() == READY
         with router.connect():  # it does listen
             pass
@@ -83,18 +85,40 @@ def test_systemd_is_told_when_the_router_is_ready_reloads_and_stops(
     assert systemd.hears_nothing(0.01)  # no watchdog was asked for
 
 
+HOLDS = """
+from smtp_router import hookimpl
+
+@hookimpl
+def select_downstream(downstreams):
+    open({gate!r}).close()  # until somebody opens its other end
+    return downstreams[0]
+"""
+
+
+def test_a_worker_that_gives_no_sign_of_life_is_ended_and_the_others_go_on(
+    tmp_path: Path, systemd: Systemd
+) -> None:
+    os.mkfifo(tmp_path / "gate")
+    (tmp_path / "holds.py").write_text(HOLDS.format(gate=str(tmp_path / "gate")))
+    env = {**systemd.env, "WATCHDOG_USEC": "2000000"}
+    settings = config(user({"addr": "b.example:25"}, algorithm="./holds.py"), workers=2)
+    with Serve(settings, tmp_path, env=env) as router, router.client() as client:
+        assert systemd.hear_but_pings() == READY
+        assert client.envelope(A, [B]).code == 250
+        client.wire(HELLO + b".\r\n")
+        router.log.wait("worker does not answer, and is ended")
+        systemd.drop_what_has_come()
+        router.log.wait("worker has ended", status="signal 6")
+        router.log.wait("worker has begun")
+        assert [systemd.hear(), systemd.hear()] == [PING, PING]
+
+
 @pytest.mark.timeout(90)
 def test_a_held_loop_gives_no_sign_of_life_and_is_not_ready_after_10_s(
     tmp_path: Path, systemd: Systemd
 ) -> None:
     os.mkfifo(tmp_path / "gate")
-    (tmp_path / "holds.py").write_text(
-        "from smtp_router import hookimpl\n\n"
-        "@hookimpl\n"
-        "def select_downstream(downstreams):\n"
-        f"    open({str(tmp_path / 'gate')!r}).close()\n"  # until somebody opens its other end
-        "    return downstreams[0]\n"
-    )
+    (tmp_path / "holds.py").write_text(HOLDS.format(gate=str(tmp_path / "gate")))
     env = {**systemd.env, "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
     with (
         Witness() as a,

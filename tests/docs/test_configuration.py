@@ -96,6 +96,7 @@ TYPES_IN_WORDS = {
     "percent": "percent",
     "token_command": "command",
     "token_url": "URL",
+    "workers": "whole number, or auto",
 }
 """Of values that are not what values of their type are elsewhere."""
 

@@ -1,0 +1,141 @@
+"""Limits that the workers of one machine keep to together: the same as for one process, to the message.
+
+A place is taken under a lock, from numbers that all of them have (`smtp_router.shared.table`); that
+costs 9 µs for a message to a downstream that has limits, and nothing for all others.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+
+from smtp_router.config.limits import Limits
+from smtp_router.config.types import Rate
+from smtp_router.core.clock import Clock
+from smtp_router.routing.limits import Meter, Place
+from smtp_router.routing.policy import Turns
+from smtp_router.routing.quotas import Quota
+from smtp_router.shared.table import Span, Table, key_of
+
+_SPANS = (1.0, 60.0, 3600.0)
+"""Which window of a record is which (see `Limits.windows`). All count: a reload may bring limits."""
+_KNOWN = 100
+"""Limits of one name, of which few are ever different."""
+
+
+class SharedMeter(Meter):
+    """Counts what is sent under one name, by whichever worker."""
+
+    __slots__ = ("_claimed", "_key", "_known", "_lines", "_table")
+
+    again_s = 0.01
+
+    def __init__(self, table: Table, name: str) -> None:
+        """Go on from what the others have counted."""
+        super().__init__()
+        self._table = table
+        self._key = key_of("limit", name)
+        self._lines = key_of("line", name)
+        self._known: dict[int, tuple[Limits, tuple[Span, ...]]] = {}
+        self._claimed: tuple[int, ...] | None = None
+
+    def watch(self, limits: Limits) -> None:
+        """Everything is counted in any case."""
+
+    @property
+    def in_flight(self) -> int:
+        """See `Meter`."""
+        return self._table.held(self._key)
+
+    def has_room(self, limits: Limits, now: float) -> bool:
+        """See `Meter`."""
+        return self.opens_at(limits, now) <= now
+
+    def opens_at(self, limits: Limits, now: float) -> float:
+        """See `Meter`."""
+        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
+            return math.inf
+        spans = self._spans(limits)
+        return max([self._table.opens_at(self._key, span, now) for span in spans], default=now)
+
+    def windows(self, limits: Limits, now: float) -> Iterator[tuple[float, int, float]]:
+        """See `Meter`."""
+        for span in self._spans(limits):
+            if span.limit is not None:
+                yield span.seconds, span.limit, self._table.opens_at(self._key, span, now)
+
+    def claim(self, limits: Limits, now: float) -> bool:
+        """See `Meter`."""
+        self._claimed = self._table.take(
+            self._key, self._spans(limits), now, at_once=limits.concurrency, hold=True
+        )
+        return self._claimed is not None
+
+    def take(self, quotas: Sequence[Quota], now: float) -> Place:
+        """Begin the one whose place has just been claimed."""
+        del now
+        assert self._claimed is not None
+        parts, self._claimed = self._claimed, None
+        windows = [
+            (_SharedWindow(self._table, self._key, Span(at, seconds, None)), part)
+            for at, (seconds, part) in enumerate(zip(_SPANS, parts, strict=True))
+        ]
+        return Place(self, quotas, windows)
+
+    def leave(self) -> None:
+        """End one. If others have lines, too, all look again by and by, and each gets its turn."""
+        self._table.release(self._key)
+        if self._table.held(self._lines) <= len(self.waiting):
+            for event in self.waiting:
+                event.set()
+
+    def wait(self, event: asyncio.Event) -> None:
+        """See `Meter`."""
+        super().wait(event)
+        self._table.hold(self._lines, len(self.waiting), 0.0)
+
+    def give_up(self, event: asyncio.Event) -> None:
+        """See `Meter`."""
+        super().give_up(event)
+        self._table.hold(self._lines, len(self.waiting), 0.0)
+
+    def _spans(self, limits: Limits) -> tuple[Span, ...]:
+        """By identity, since values take time to compare."""
+        known = self._known.get(id(limits))
+        if known is not None and known[0] is limits:
+            return known[1]
+        given = dict(limits.windows)
+        spans = tuple([Span(at, seconds, given.get(seconds)) for at, seconds in enumerate(_SPANS)])
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[id(limits)] = limits, spans
+        return spans
+
+
+class _SharedWindow:
+    """One window of a record, as a place has it."""
+
+    __slots__ = ("_key", "_span", "_table")
+
+    def __init__(self, table: Table, key: bytes, span: Span) -> None:
+        self._table = table
+        self._key = key
+        self._span = span
+
+    def take_back(self, part: int) -> None:
+        self._table.take_back(self._key, self._span, part)
+
+
+class SharedTurns(Turns):
+    """How often each user has sent, by way of whichever worker."""
+
+    def __init__(self, clock: Clock, table: Table) -> None:
+        """Go on from what the others have counted."""
+        super().__init__(clock)
+        self._table = table
+
+    def take(self, user: str, rate: Rate | None) -> bool:
+        """See `Turns`; a turn counts for up to 1/64 longer than the rate's time."""
+        if rate is None:
+            return True
+        span = Span(0, rate.seconds, rate.count)
+        return self._table.take(key_of("rate", user), [span], self._clock.now()) is not None
