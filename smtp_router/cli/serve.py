@@ -25,7 +25,7 @@ def serve(config: Path, log_format: str, log_level: str) -> None:
         journal = logs.configure(log_format, log_level)
         loaded = load_or_exit(config)
         workers = crew_size(loaded, cores())
-        # The parent of a crew needs next to nothing of what a router needs, and a router nothing of a crew.
+        # The parent of a crew needs next to nothing of a router, and a router nothing of a crew.
         if workers == 1:
             from smtp_router.cli.alone import serve_alone  # noqa: PLC0415 - see above
 
