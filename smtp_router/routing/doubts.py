@@ -116,6 +116,10 @@ class Doubts:
         seen = outline(message)
         return seen in self._busy or self._memory.may_have(seen)
 
+    def is_settled(self, message: Message) -> bool:
+        """Whether `find` has nothing to wait for."""
+        return not (self._busy or self._tasks) and message.size <= AT_ONCE_OCTETS
+
     async def find(self, message: Message) -> Doubt | None:
         """The doubt about a message that was here before.
 
