@@ -18,6 +18,7 @@ from smtp_router.errand import Pending
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS, Block, blocks
 from smtp_router.smtp.handover import Handover, Next
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.reply_reader import ReplyReader
 
@@ -50,7 +51,7 @@ class Channel(asyncio.Protocol):
         owner: Owner,
         alarm: Alarm,
         channels: "set[Channel]",
-        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
     ) -> None:
         """Be ready for a transport.
 
@@ -59,13 +60,14 @@ class Channel(asyncio.Protocol):
             owner: hears when the connection is ready again, and when it is gone.
             alarm: looks after the limits of time.
             channels: the register of all that are not closed yet.
-            loop: the event loop.
+            outbox: writes what fits into one write, at the end of a turn of its event loop.
         """
         self.peer = peer
         self._owner = owner
         self._alarm = alarm
         self._channels = channels
-        self._loop = loop
+        self._outbox = outbox
+        self._loop = outbox.loop
         self._reader = ReplyReader()
         self._handover: Handover | None = None
         self._due = math.inf
@@ -114,7 +116,7 @@ class Channel(asyncio.Protocol):
         if self._transport.is_closing():
             self._lost("connection lost")
         else:
-            self._transport.write(handover.say)
+            self._outbox.write(self._transport, handover.say)
             self._by(timeouts.mail_s, until)
         return self._result
 
@@ -144,7 +146,7 @@ class Channel(asyncio.Protocol):
     def quit(self) -> None:
         """Say good-bye (RFC 5321 4.1.1.10) and close; nobody waits for it."""
         self._handover = None
-        self._transport.write(b"QUIT\r\n")
+        self._outbox.write(self._transport, b"QUIT\r\n")
         self._due = self._loop.time() + QUIT_S
         self._alarm.by(self._due)
 
@@ -174,6 +176,7 @@ class Channel(asyncio.Protocol):
             return self._due
         handover = self._handover
         if handover is not None:
+            self._outbox.flush()
             if self._transport.get_write_buffer_size():
                 handover.dot_is_out = False  # the last of it is still here, and stays
             handover.failed("timed out")
@@ -247,7 +250,7 @@ class Channel(asyncio.Protocol):
             case Next.WAIT:
                 pass
             case Next.SAY:
-                self._transport.write(handover.say)
+                self._outbox.write(self._transport, handover.say)
             case Next.QUIT | Next.KEEP:  # not kept if whoever waited has not yet had a turn to say so
                 self.quit()
                 self._owner.gone(self)
@@ -260,8 +263,9 @@ class Channel(asyncio.Protocol):
         if self._result.cancelled():  # as above
             self.close()
         elif sum(map(len, content)) <= BLOCK_OCTETS:
-            self._send_last((b"".join(content),), handover)
+            self._send_last(b"".join(content), handover)
         else:
+            self._outbox.flush()
             self._blocks: Iterator[Block] = blocks(content)
             self._block = next(self._blocks)
             self._send_block()
@@ -279,7 +283,7 @@ class Channel(asyncio.Protocol):
             assert handover is not None
             block, self._block = self._block, next(self._blocks, None)
             if self._block is None:
-                self._send_last(block, handover)
+                self._send_last(b"".join(block), handover)
                 if handover is self._handover:
                     self._limit(handover)
                 return
@@ -289,14 +293,14 @@ class Channel(asyncio.Protocol):
         # a transport that takes more than it can send tells so a turn later
         self._turn = self._loop.call_soon(self._send_block)
 
-    def _send_last(self, block: Block, handover: Handover) -> None:
+    def _send_last(self, block: bytes, handover: Handover) -> None:
         try:
             self._on_final()
         except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
             self.close()
             self._result.fail_later(error)
             return
-        self._transport.writelines(block)
+        self._outbox.write(self._transport, block)
         handover.dot_is_out = True
 
     def _limit(self, handover: Handover) -> None:

@@ -13,6 +13,7 @@ from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.client_tls import ClientContexts
 from smtp_router.smtp.opening import Opening
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.pool import Grant, Pool, Slot
 from smtp_router.smtp.verdict import AttemptEnded
 from smtp_router.tokens.tokens import Tokens
@@ -31,6 +32,7 @@ class House:
         loop: the event loop.
         alarm: looks after limits of time.
         tokens: for logins.
+        outbox: writes what fits into one write.
         part: what of a pool's limits is for this process.
         contexts: for TLS.
         channels: the register of all connections that are ready, busy, or being closed.
@@ -39,6 +41,7 @@ class House:
     loop: asyncio.AbstractEventLoop
     alarm: Alarm
     tokens: Tokens
+    outbox: Outbox
     part: Callable[[PoolLimits], PoolLimits] = lambda limits: limits
     contexts: ClientContexts = field(default_factory=ClientContexts)
     channels: set[Channel] = field(default_factory=set)
@@ -217,6 +220,6 @@ class Keeper:
 
     def _channel(self, opening: Opening) -> Channel:
         house = self._house
-        channel = Channel(opening.peer, self, house.alarm, house.channels, house.loop)
+        channel = Channel(opening.peer, self, house.alarm, house.channels, house.outbox)
         channel.take_over(opening.transport)
         return channel

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Wire
 
 MAX_PIPELINED_OCTETS = 128 * 1024
@@ -19,6 +20,7 @@ class Link(SMTP):
     """The transport, what has come over it, and when it is closed; see `shared_attributes`."""
 
     line_length_limit = MAX_LINE_OCTETS
+    _outbox: Outbox
     transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
 
     # How every connection begins
@@ -61,11 +63,12 @@ class Link(SMTP):
     def _close(self) -> None:
         self._begin_closing()
         if self.transport is not None:
+            self._outbox.flush()
             self.transport.close()
 
     def _write(self, octets: bytes) -> None:
         if octets and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(octets)
+            self._outbox.write(self.transport, octets)
 
     def _pause_reading(self) -> None:
         if self.transport is not None:

@@ -16,6 +16,7 @@ from smtp_router.smtp.channel import Channel, Result
 from smtp_router.smtp.client_tls import ClientTLS
 from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.keeper import House, Keeper
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
 from smtp_router.smtp.received import Stamp
 from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
@@ -166,7 +167,13 @@ class SmtpSender:
     def _house(self) -> House:
         if self._shared is None:
             loop = asyncio.get_running_loop()
-            self._shared = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop), part=self._part)
+            self._shared = House(
+                loop=loop,
+                alarm=Alarm(loop),
+                tokens=Tokens(loop),
+                outbox=Outbox(loop),
+                part=self._part,
+            )
         return self._shared
 
     def _make_room(self) -> None:

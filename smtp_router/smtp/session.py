@@ -21,6 +21,7 @@ from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.offer import Offer
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
@@ -122,6 +123,7 @@ class ClientSession(Link):
 
     def eof_received(self) -> bool:
         """The client sends no more: it is gone, and a delivery not yet passed on is not made."""
+        self._outbox.flush()
         self._begin_closing()
         self._cancel_task()
         return False
@@ -226,7 +228,7 @@ class ClientSession(Link):
             self._advance(step)
             return
         assert self.transport is not None
-        self.transport.write(step.octets)
+        self._outbox.write(self.transport, step.octets)
         if step.content is not None:
             self._patience.begin_upload(self.loop.time())
             self._wire.start_content(step.content)
@@ -403,6 +405,7 @@ class ClientSession(Link):
         assert self.transport is not None
         self._pause_reading()  # the handshake is not ours to read
         self._write(READY_FOR_TLS)
+        self._outbox.flush()
         self._work = Errand(self.loop, self._run(self._change_over()))
 
     async def _change_over(self) -> None:
@@ -498,5 +501,6 @@ def session_class(
         "_offer": offer,
         "_context": context,
         "_register": register,
+        "_outbox": Outbox(loop),
     }
     return type("ListenerSession", (ClientSession,), {**shared, **own})

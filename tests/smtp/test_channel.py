@@ -18,6 +18,7 @@ from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS
 from smtp_router.smtp.channel import QUIT_S, Channel, Result
 from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer
 from tests.smtp.sending import BIG, Sending, until
 from tests.witness import HANG, Witness
@@ -50,7 +51,7 @@ class Line:
         self.peer = peer
         self.owner = Owner()
         self.channels: set[Channel] = set()
-        self.channel = Channel(Peer(), self.owner, Alarm(self.loop), self.channels, self.loop)
+        self.channel = Channel(Peer(), self.owner, Alarm(self.loop), self.channels, Outbox(self.loop))
 
     def begin(
         self,
@@ -321,7 +322,7 @@ BODY = (b"Subject: big\r\n\r\n", 10**6 * b"x", b"\r\n.\r\n")
 def rush(transport: Rushing) -> tuple[Channel, Result]:
     """A channel that begins to send content."""
     loop = asyncio.get_running_loop()
-    channel = Channel(Peer(), Owner(), Alarm(loop), set(), loop)
+    channel = Channel(Peer(), Owner(), Alarm(loop), set(), Outbox(loop))
     channel.take_over(transport)
     handover = Handover(["MAIL", "RCPT"], ["a@b.example"], pipelining=True)
     soon = loop.time() + 5

@@ -10,6 +10,7 @@ from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.keeper import House, Keeper
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.sender import SmtpSender
 from smtp_router.tokens.tokens import Tokens
 from tests.smtp.sending import Sending
@@ -35,7 +36,7 @@ async def lend(keeper: Keeper, downstream: Downstream) -> Lend:
 @pytest.fixture
 async def keeper(downstream: Downstream) -> AsyncIterator[Keeper]:
     loop = asyncio.get_running_loop()
-    house = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop))
+    house = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop), outbox=Outbox(loop))
     yield Keeper(downstream, "router.example", house, lambda: None)
     for channel in tuple(house.channels):
         channel.close()
