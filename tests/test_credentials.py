@@ -257,7 +257,7 @@ def test_what_is_for_show_is_as_slow_to_compare_with_as_the_real_one_and_nobodys
         lambda parts: ",".join(parts).encode()
     ),
 )
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_whatever_a_client_says_is_a_refusal_and_no_error_of_ours(first: bytes, final: bytes) -> None:
     exchange = ScramExchange()
     with suppress(ValueError):

@@ -14,7 +14,7 @@ from tests.postfix import Postfix, require_sasl
 from tests.running import PASSWORD, USER, Config, Serve
 from tests.underload import KILL_AFTER_S, evenly
 
-KILLS = 20
+KILLS = 10
 BATCH = 8
 """How many messages Postfix gets before each kill."""
 FROM, TO = "sender@a.example", ("a@b.example", "b@b.example")

@@ -106,7 +106,7 @@ PIECES = st.lists(
 
 
 @given(content=PIECES)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_content_by_bdat_is_more_than_one_message(
     running: Running, policy: str, content: bytes
 ) -> None:

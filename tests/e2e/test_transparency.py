@@ -90,7 +90,7 @@ def test_content_arrives_octet_for_octet(running: tuple[Witness, RawClient], wha
 
 
 @given(wire=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\xff", b": "])))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_content_arrives_octet_for_octet(
     running: tuple[Witness, RawClient], wire: list[bytes]
 ) -> None:

@@ -110,14 +110,14 @@ def kept(lab: Rig, before: bytes, piece: bytes, segments: int, takes_s: float) -
 
 
 @given(state=st.sampled_from(sorted(STATES)), piece=FLOODS)
-@examples(30)
+@examples(12)
 def test_what_is_kept_of_a_flood_has_a_bound(lab: Rig, state: str, piece: bytes) -> None:
     segments = 10 if b"\r\n" in piece else 50  # thousands of commands are as telling as many octets
     assert kept(lab, STATES[state], piece, segments, takes_s=0) < BOUND_OCTETS
 
 
 @given(state=st.sampled_from(sorted(WORKING)), piece=FLOODS)
-@examples(20)
+@examples(8)
 def test_what_is_pipelined_while_the_client_should_wait_has_a_bound(
     lab: Rig, state: str, piece: bytes
 ) -> None:
@@ -130,7 +130,7 @@ def test_what_is_pipelined_while_the_client_should_wait_has_a_bound(
 @example(state="greeted", piece=b"AUTH PLAIN\r\n*\r\n" + 9 * EHLO, takes_s=0.0)
 @example(state="greeted", piece=b"AUTH PLAIN AGEAYQ==\r\n" + 9 * EHLO, takes_s=1.0)
 @example(state="logged in", piece=ENVELOPE + b"BDAT 0 LAST\r\n" + 9 * EHLO, takes_s=0.0)
-@examples(50)
+@examples(20)
 def test_a_client_that_does_not_read_is_not_read_from(
     lab: Rig, state: str, piece: bytes, takes_s: float
 ) -> None:

@@ -288,4 +288,4 @@ class Sessions(RuleBasedStateMachine):
 
 
 TestSessions = Sessions.TestCase
-TestSessions.settings = settings(examples(150), stateful_step_count=40)
+TestSessions.settings = settings(examples(60), stateful_step_count=40)

@@ -39,7 +39,7 @@ def lab() -> Iterator[Rig]:
 
 
 @given(octets=sessions(), site=SITES)
-@examples(300)
+@examples(120)
 def test_everything_said_has_one_reply_and_every_end_of_data_one_message(
     lab: Rig, octets: bytes, site: Settings
 ) -> None:
@@ -50,7 +50,7 @@ def test_everything_said_has_one_reply_and_every_end_of_data_one_message(
 
 @given(octets=sessions(), site=SITES)
 @example(octets=EHLO + b"AUTH PLAIN\r\n*\n" + RIGHT + b"\r\nAUTH PLAIN\r\nNOOP\r\n", site=LAX)
-@examples(150)
+@examples(60)
 def test_a_reply_comes_behind_the_octet_that_completes_what_it_answers(
     lab: Rig, octets: bytes, site: Settings
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_reply_comes_behind_the_octet_that_completes_what_it_answers(
 
 
 @given(data=st.data(), octets=sessions(), site=st.sampled_from([SMALL, LAX, SUSPICIOUS]))
-@examples(300)
+@examples(120)
 def test_neither_segments_nor_their_pace_change_what_comes_of_a_session(
     lab: Rig, data: st.DataObject, octets: bytes, site: Settings
 ) -> None:
@@ -87,7 +87,7 @@ def test_neither_segments_nor_their_pace_change_what_comes_of_a_session(
 @example(octets=DOTS, site=LAX, step=32 * 1024, offset=1)
 @example(octets=DOTS, site=LAX, step=32 * 1024, offset=2)
 @example(octets=DOTS, site=LAX, step=32 * 1024, offset=3)
-@examples(100)
+@examples(40)
 def test_big_content_does_not_depend_on_segments(
     lab: Rig, octets: bytes, site: Settings, step: int, offset: int
 ) -> None:
@@ -98,7 +98,7 @@ def test_big_content_does_not_depend_on_segments(
 
 
 @given(data=st.data(), octets=sessions())
-@examples(200)
+@examples(80)
 def test_of_a_client_that_goes_nothing_is_left(lab: Rig, data: st.DataObject, octets: bytes) -> None:
     sent = octets[: data.draw(st.integers(0, len(octets)), "gone behind")]
     pieces = data.draw(segments(sent), "segments")

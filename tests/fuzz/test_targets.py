@@ -22,7 +22,7 @@ ANYTHING = st.binary(max_size=200) | st.lists(st.sampled_from(TOKENS) | st.binar
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_holds_for_any_octets(name: str) -> None:
     @given(ANYTHING)
-    @examples(200)
+    @examples(80)
     def check(data: bytes) -> None:
         TARGETS[name](data)
 

@@ -181,4 +181,4 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTraffic.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

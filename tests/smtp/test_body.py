@@ -83,7 +83,7 @@ def joined(body: Body) -> tuple[bytes, int]:
 
 
 @given(CONTENT, CUTS, LARGE)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_content_of_data_is_the_same_however_it_comes(
     content: bytes, cuts: list[int], large: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_content_of_data_is_the_same_however_it_comes(
 
 
 @given(CONTENT, CUTS, LARGE)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_content_of_bdat_is_the_same_however_it_comes(
     content: bytes, cuts: list[int], large: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_content_of_bdat_is_the_same_however_it_comes(
 
 @pytest.mark.parametrize("stuffed", [True, False])
 @given(content=CONTENT, cuts=CUTS, large=LARGE, limit=st.integers(0, 40))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_content_is_too_big_above_its_limit_however_it_comes(
     content: bytes, cuts: list[int], large: int, limit: int, *, stuffed: bool
 ) -> None:

@@ -389,7 +389,7 @@ def check_well_formed(octets: bytes, *, greeting: bool) -> None:
 
 
 @given(st.lists(st.tuples(LINES, CONTENT), max_size=40))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes | Mark, bytes]]) -> None:
     talk = conversation()
     for number, (event, content) in enumerate(said):

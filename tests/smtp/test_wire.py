@@ -126,7 +126,7 @@ STREAM = st.lists(TOKENS, max_size=25).map(b"".join)
     max_octets=st.sampled_from([0, 1, 3, 6, ROOMY]),
     large=st.sampled_from([1, 2, 5, LARGE_OCTETS]),
 )
-@settings(max_examples=500)
+@settings(max_examples=100)
 def test_events_do_not_depend_on_segments(
     data: bytes, cuts: list[int], max_octets: int, large: int
 ) -> None:
@@ -140,7 +140,7 @@ def test_events_do_not_depend_on_segments(
 
 
 @given(STREAM.map(lambda data: b"DATA\r\n" + data + b"\r\n.\r\nQUIT\r\n"))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_content_does_not_depend_on_where_it_is_split_in_two(data: bytes) -> None:
     expected = whole(data)
     for at in range(len(data)):
