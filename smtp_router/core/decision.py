@@ -5,6 +5,7 @@ sockets, clocks or plugins; the tables below are the ones printed in `docs/outco
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
@@ -47,7 +48,8 @@ CLOCK_TOLERANCE_S = 0.01
 """An attempt that used up its time may end a timer's tick early; it is late all the same."""
 
 
-class Limits(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class Limits:
     """How far the router goes for one message.
 
     Args:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from smtp_router.config.load import Loaded
 from smtp_router.config.plugin_use import PluginUse
@@ -32,7 +31,8 @@ from smtp_router.routing.trial import Canary, Shadow
 _NO_FILES: Mapping[PluginFile, str] = MappingProxyType({})
 
 
-class Offer(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class Offer:
     """What the plugins may choose from.
 
     Args:
@@ -96,9 +96,10 @@ class Route:
                 if not target.is_resting(now):
                     fit.append(target.seen(now))
         if fit:
-            return Offer(tuple(fit), all_rest=False, left=len(left))
+            return Offer(downstreams=tuple(fit), all_rest=False, left=len(left))
         left.sort(key=lambda target: target.failed_at)
-        return Offer(tuple([target.seen(now) for target in left]), all_rest=True, left=len(left))
+        downstreams = tuple([target.seen(now) for target in left])
+        return Offer(downstreams=downstreams, all_rest=True, left=len(left))
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""

@@ -7,7 +7,8 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
@@ -44,16 +45,17 @@ log = logging.getLogger(__name__)
 UNKNOWN_USER = Reply(code=451, enhanced="4.7.0", text="This login is not known any more")
 
 
-class _Way(NamedTuple):
+@dataclass(slots=True)
+class _Way:
     """All that goes with a message from here on."""
 
     message: Message
     epoch: Epoch
     route: Route
-    chains: Chains
-    """The route's, or those in which a candidate chooses."""
     limits: Limits
     trace: Trace
+    chains: Chains
+    """The route's, or those in which a candidate chooses."""
 
 
 class Epochs(Protocol):
@@ -123,7 +125,11 @@ class Router:
             if route is None:
                 reply = UNKNOWN_USER
             else:
-                reply = await self._deliver(message, epoch, route, started, trace)
+                way = self._way(message, epoch, route, started, trace)
+                if self._doubts.may_know(message):
+                    reply = await self._deliver_again(way)
+                else:
+                    reply = await self._deliver(way, None)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
@@ -153,53 +159,47 @@ class Router:
         self._fresh.add(id(route))
         return False
 
-    async def _deliver(
-        self,
-        message: Message,
-        epoch: Epoch,
-        route: Route,
-        started: float,
-        trace: Trace,
-    ) -> Reply:
-        """Deliver it, unless that was done before."""
+    def _way(self, message: Message, epoch: Epoch, route: Route, started: float, trace: Trace) -> _Way:
+        """How far to go."""
         limits = Limits(
             deadline=started + epoch.settings.deadline_s,
             downstreams=len(route.targets),
             failover_on=route.failover_on,
             accepts_in_doubt=route.user.in_doubt == "accept",
         )
-        doubt = None
-        if self._doubts.may_know(message):
-            left_s = limits.deadline - self._clock.now()
-            found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
-            if isinstance(found, Reply):
-                return found
-            doubt = found
-        chains = route.chains
-        if route.canary and self._chance() < route.canary.share:
-            chains = route.canary.chains
-            trace.canary = route.canary.plugin.name
-        reply = await self._loop(_Way(message, epoch, route, chains, limits, trace), doubt)
-        if doubt is not None and not reply.is_transient:
-            self._doubts.forget(doubt)
+        return _Way(message, epoch, route, limits, trace, route.chains)
+
+    async def _deliver_again(self, way: _Way) -> Reply:
+        """Deliver a message that may have come before, unless it was delivered then."""
+        left_s = way.limits.deadline - self._clock.now()
+        found = await seen_before(self._doubts, way.message, way.epoch.settings, within_s=left_s)
+        if isinstance(found, Reply):
+            return found
+        reply = await self._deliver(way, found)
+        if found is not None and not reply.is_transient:
+            self._doubts.forget(found)
         return reply
 
-    async def _loop(self, way: _Way, doubt: Doubt | None) -> Reply:
+    async def _deliver(self, way: _Way, doubt: Doubt | None) -> Reply:
         message, route, limits, trace = way.message, way.route, way.limits, way.trace
-        attempts = trace.attempts
+        attempts, clock = trace.attempts, self._clock
+        if route.canary and self._chance() < route.canary.share:
+            way.chains = route.canary.chains
+            trace.canary = route.canary.plugin.name
         while True:
-            step = next_step(attempts, self._clock.now(), limits)
+            now = clock.now()
+            step = next_step(attempts, now, limits)
             if isinstance(step, Finish):
                 return _with_id(step.reply, message)
-            offer = route.offer(attempts, self._clock.now())
+            offer = route.offer(attempts, now)
             if not offer.downstreams or self._lines.has(route, attempts):
                 await self._lines.wait(route, attempts, limits.deadline)
-                offer = route.offer(attempts, self._clock.now())
-            now = self._clock.now()
+                now = clock.now()
+                offer = route.offer(attempts, now)
             offered = preferred(offer.downstreams, doubt)
             trace.begin(offered, left_out(route.targets, offered, attempts, now))
             if not offered:
-                line = used_up_line(message, route, attempts, self._clock)
+                line = used_up_line(message, route, attempts, clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
                 return without_room(attempts)
             found = way.chains.begin_select(
