@@ -9,6 +9,7 @@ import click
 
 from smtp_router.cli.common import fail
 from smtp_router.cli.systemd import Notifier
+from smtp_router.config.aside import load_aside
 from smtp_router.config.load import Loaded
 from smtp_router.core.errors import ConfigError
 from smtp_router.routing.journal import Journal
@@ -19,7 +20,7 @@ async def serve_alone(loaded: Loaded, journal: Journal) -> None:
     """Run it until it has drained."""
     notifier = Notifier()
     try:
-        service = Service(loaded, journal=journal, notify=notifier.tell)
+        service = Service(loaded, journal=journal, notify=notifier.tell, read=load_aside)
     except ConfigError as error:
         fail(error)
     loop = asyncio.get_running_loop()

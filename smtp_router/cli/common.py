@@ -23,10 +23,15 @@ config_option = click.option(
 )
 
 
-def load_or_exit(config: Path) -> Loaded:
-    """The checked configuration; every problem goes to stderr, and the program ends with 2."""
+def load_or_exit(config: Path, read: Callable[[], Loaded] | None = None) -> Loaded:
+    """The checked configuration; every problem goes to stderr, and the program ends with 2.
+
+    Args:
+        config: its file.
+        read: reads it, in place of this process.
+    """
     try:
-        loaded = load(config)
+        loaded = read() if read else load(config)
     except ConfigError as error:
         fail(error)
     warn_if_untrusted(config)

@@ -7,6 +7,7 @@ import click
 
 from smtp_router.cli import logs
 from smtp_router.cli.common import config_option, load_or_exit, run
+from smtp_router.config.aside import Reading
 from smtp_router.config.crew_size import crew_size
 from smtp_router.machine import cores
 
@@ -23,7 +24,7 @@ def serve(config: Path, log_format: str, log_level: str) -> None:
     gc.disable()  # until all is there: hardly any of it goes, and looking took a third of a start
     try:
         journal = logs.configure(log_format, log_level)
-        loaded = load_or_exit(config)
+        loaded = load_or_exit(config, Reading(config).result)
         workers = crew_size(loaded, cores())
         # The parent of a crew needs next to nothing of a router, and a router nothing of a crew.
         if workers == 1:

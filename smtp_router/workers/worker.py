@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 
-from smtp_router.config.load import load
+from smtp_router.config.aside import load_aside
 from smtp_router.core.errors import ConfigError
 from smtp_router.crew import Crew
 from smtp_router.routing.journal import Journal
@@ -102,7 +102,7 @@ class Worker:
             tell=lambda news: line.tell("news", news=news),
             agree=self._agree,
         )
-        return Service(load(order.config), journal=self._journal, fellows=crew)
+        return Service(load_aside(order.config), journal=self._journal, fellows=crew, read=load_aside)
 
     async def _agree(self, read: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Have all workers look at what has changed; returns when they have, or after a while."""
