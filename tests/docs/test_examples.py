@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Message
-from smtp_router.cli import main as program
+from smtp_router.cli.commands import commands as program
 from smtp_router.config.explain import keys_of
 from smtp_router.config.pool import PoolLimits
 from tests.docs.asking import MESSAGES, ask, go_through, load
