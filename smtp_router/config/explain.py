@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
-from smtp_router.config.key_path import KeyPath, key_path
+from smtp_router.config.key_path import KeyPath
+from smtp_router.config.places import problem_at
 from smtp_router.config.value import Value
 from smtp_router.core.errors import Problem
 
@@ -63,12 +64,6 @@ def explain(
     else:
         message = _MESSAGES.get(kind, detail["msg"])
     return problem_at(file, root, path, message)
-
-
-def problem_at(file: Path, root: tree.Node, path: KeyPath, message: str) -> Problem:
-    """A problem at a key, with the line of it or of what is nearest above."""
-    node, _ = root.at(path)
-    return Problem(file=str(file), line=node.line, key=key_path(path), message=message)
 
 
 def _hint(key: str, known: list[str]) -> str:

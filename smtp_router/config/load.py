@@ -58,7 +58,7 @@ class Loaded:
 
     def problems(self, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
         """Problems at keys of this configuration; it takes as long as reading it once more."""
-        from smtp_router.config.reading import problems  # noqa: PLC0415 - see above
+        from smtp_router.config.places import problems  # noqa: PLC0415 - see above
 
         return problems(self.packed, self.file, found)
 

@@ -5,7 +5,7 @@ This takes pydantic and PyYAML, and who goes by settings needs neither: see `smt
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
-from smtp_router.config.explain import explain, problem_at
+from smtp_router.config.explain import explain
 from smtp_router.config.key_path import KeyPath, key_path
-from smtp_router.config.load import ALIASES, InvalidConfigError, Loaded
+from smtp_router.config.load import InvalidConfigError, Loaded
+from smtp_router.config.places import problem_at, rename_aliases, tree_again
 from smtp_router.config.presets import Presets
 from smtp_router.config.references import References
 from smtp_router.config.settings import Settings, User
@@ -67,7 +68,7 @@ def read(text: bytes, file: Path, *, environ: Mapping[str, str], watches: tuple[
     references.resolve(root)
     problems = list(references.problems)
     broken = {problem.key for problem in problems}
-    problems += _rename_aliases(file, root)
+    problems += rename_aliases(file, root)
     problems += _resolve_paths(file, root)
     watches = (*watches, *references.watches.values())
     duplicates = list(_duplicates(file, root))
@@ -78,7 +79,7 @@ def read(text: bytes, file: Path, *, environ: Mapping[str, str], watches: tuple[
     try:
         settings = validated(Settings, plain, presets)
     except ValidationError as error:
-        root = _tree_again(text, file)
+        root = tree_again(text, file)
         for detail in error.errors(include_url=False, include_input=False):
             _, reached = root.at(tuple(detail["loc"]))
             if key_path(reached) not in broken and not _is_echo(root, detail):
@@ -86,7 +87,7 @@ def read(text: bytes, file: Path, *, environ: Mapping[str, str], watches: tuple[
     else:
         found = [*_shared_networks(settings), *_differing_quotas(settings)]
         if found:
-            root = _tree_again(text, file)
+            root = tree_again(text, file)
             problems += [problem_at(file, root, *each) for each in found]
     problems += duplicates
     if settings is not None and not problems:
@@ -107,12 +108,6 @@ def read(text: bytes, file: Path, *, environ: Mapping[str, str], watches: tuple[
         positions=tuple(users),
     )
     raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
-
-
-def problems(packed: bytes, file: Path, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
-    """See `smtp_router.config.load.Loaded.problems`."""
-    root = _tree_again(zlib.decompress(packed), file)
-    return [problem_at(file, root, path, message) for path, message in found]
 
 
 def _taken_apart(root: dict[str, tree.Node]) -> dict[str, object]:
@@ -137,14 +132,6 @@ def _packed(text: bytes) -> bytes:
     return zlib.compress(text, 1)
 
 
-def _tree_again(text: bytes, file: Path) -> tree.Node:
-    """The tree of what was read, for the lines of its keys."""
-    root = tree.parse(text, str(file))
-    for _ in _rename_aliases(file, root):
-        pass
-    return root
-
-
 def _usable_users(users: object, presets: Presets) -> Iterator[tuple[int, User]]:
     """The users that have no problem of their own, by position."""
     for index, user in enumerate(users if isinstance(users, list) else []):
@@ -152,26 +139,12 @@ def _usable_users(users: object, presets: Presets) -> Iterator[tuple[int, User]]
             yield index, validated(User, user, presets)
 
 
-def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
-    """Give other spellings of a key its first one."""
-    for index, user in _items(root, "users"):
-        if not isinstance(user.value, dict):
-            continue
-        for alias, key in ALIASES.items():
-            if alias in user.value and key in user.value:
-                message = f"says the same as {key}: keep one of the two"
-                yield problem_at(file, root, ("users", index, alias), message)
-                del user.value[alias]
-            elif alias in user.value:
-                user.value = {key if name == alias else name: node for name, node in user.value.items()}
-
-
 def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Let relative paths start from the configuration's folder, and see that the files are there."""
-    places = [listener for _, listener in _items(root, "listen")]
-    places += [entry for _, user in _items(root, "users") for _, entry in _items(user, "downstreams")]
+    places = [listener for _, listener in root.entries("listen")]
+    places += [entry for _, user in root.entries("users") for _, entry in user.entries("downstreams")]
     for entry_with_addr in places:
-        node = _child(entry_with_addr, "addr")
+        node = entry_with_addr.child("addr")
         if node and isinstance(node.value, str) and node.value.startswith("unix:") and node.value[5:]:
             path = file.parent / node.value.removeprefix("unix:")
             node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below
@@ -186,21 +159,21 @@ def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
 
 def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
     """The keys that hold a path, where they are given."""
-    for index, listener in _items(root, "listen"):
+    for index, listener in root.entries("listen"):
         for key in ("tls_cert", "tls_key"):
-            if node := _child(listener, key):
+            if node := listener.child(key):
                 yield ("listen", index, key), node
-    for index, user in _items(root, "users"):
-        for position, downstream in _items(user, "downstreams"):
+    for index, user in root.entries("users"):
+        for position, downstream in user.entries("downstreams"):
             for key in ("tls_ca", "tls_client_cert", "tls_client_key"):
-                if node := _child(downstream, key):
+                if node := downstream.child(key):
                     yield ("users", index, "downstreams", position, key), node
 
 
 def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
     """Logins, and names of one user's downstreams, that stand there twice."""
     emails: dict[str, int] = {}
-    for index, user in _items(root, "users"):
+    for index, user in root.entries("users"):
         email = _text(user, "email")
         if email in emails:
             message = f"is the same login as that of users[{emails[email]}]"
@@ -208,7 +181,7 @@ def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
         elif email:
             emails[email] = index
         names: dict[str, int] = {}
-        for position, downstream in _items(user, "downstreams"):
+        for position, downstream in user.entries("downstreams"):
             key, name = _name_of(downstream)
             if name in names:
                 message = f"is the name of downstreams[{names[name]}], too: add another name"
@@ -223,7 +196,7 @@ def _name_of(downstream: tree.Node) -> tuple[str, str]:
     for key in ("name", "addr", "provider"):
         if name := _text(downstream, key):
             return key, name
-    provider = _child(downstream, "provider")
+    provider = downstream.child("provider")
     return "provider", _text(provider, "use") if provider else ""
 
 
@@ -261,16 +234,7 @@ def _is_echo(root: tree.Node, detail: ErrorDetails) -> bool:
     return detail["type"] == "too_short" and reached == tuple(detail["loc"]) and bool(node.value)
 
 
-def _items(node: tree.Node, key: str) -> list[tuple[int, tree.Node]]:
-    child = _child(node, key)
-    return list(enumerate(child.value)) if child and isinstance(child.value, list) else []
-
-
-def _child(node: tree.Node, key: str) -> tree.Node | None:
-    return node.value.get(key) if isinstance(node.value, dict) else None
-
-
 def _text(node: tree.Node, key: str) -> str:
     """A key's text; `""` without one, and for anything else that stands there, which is said anyway."""
-    child = _child(node, key)
+    child = node.child(key)
     return child.value if child and isinstance(child.value, str) else ""

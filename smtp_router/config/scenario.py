@@ -14,8 +14,9 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from smtp_router.config import tree
 from smtp_router.config.behaviour import Behaviour
-from smtp_router.config.explain import explain, problem_at
+from smtp_router.config.explain import explain
 from smtp_router.config.model import Model
+from smtp_router.config.places import problem_at
 from smtp_router.config.plugin_use import PluginUse
 from smtp_router.config.reading import validated
 from smtp_router.config.spread import Size
