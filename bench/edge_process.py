@@ -90,7 +90,7 @@ def main() -> None:
     if asked.trace:
         tracemalloc.start()
     journal = logs.configure("text", "info")
-    run(lambda: _serve(asked, journal))
+    run(_serve(asked, journal))
 
 
 if __name__ == "__main__":

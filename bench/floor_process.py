@@ -50,4 +50,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    run(_serve)
+    run(_serve())

@@ -23,6 +23,7 @@ async def serve_alone(loaded: Loaded, journal: Journal) -> None:
         service = Service(loaded, journal=journal, notify=notifier.tell, read=load_aside)
     except ConfigError as error:
         fail(error)
+    del loaded
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, service.stop)
     loop.add_signal_handler(signal.SIGINT, service.stop)

@@ -59,7 +59,7 @@ def select_downstream(message, downstreams):
 @click.command()
 def demo() -> None:
     """Run a router with two example downstreams, ready for mail, on 127.0.0.1:1025."""
-    run(_demo)
+    run(_demo())
 
 
 class ExampleDownstream:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine on the fastest event loop there is."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
+        runner.run(main)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -18,8 +18,12 @@ def serve(reading: Reading, config: Path, log_format: str, log_level: str) -> No
     if workers == 1:
         from smtp_router.cli.alone import serve_alone  # noqa: PLC0415 - neither needs what the
 
-        run(lambda: serve_alone(loaded, journal))
+        alone = serve_alone(loaded, journal)
+        del loaded  # of which a reload leaves nothing
+        run(alone)
     else:
-        from smtp_router.cli.crew import serve_as_crew  # noqa: PLC0415 - other one imports
+        from smtp_router.cli.crew import plan_of, serve_as_crew  # noqa: PLC0415 - other one imports
 
-        serve_as_crew(loaded, workers, log_format, log_level)
+        plan = plan_of(loaded, workers)
+        loaded = loaded.without_users()
+        serve_as_crew(loaded, plan, log_format, log_level)

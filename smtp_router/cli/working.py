@@ -17,4 +17,4 @@ def work(order: Order, reading: Reading) -> None:
     sys.stderr = untorn(sys.stderr.fileno(), memory)
     journal = logs.configure(order.log_format, order.log_level)
     worker = Worker(order, reading, memory, journal)
-    run(worker.run)
+    run(worker.run())

@@ -6,8 +6,9 @@ when something is read, and a router that runs has that done elsewhere (`smtp_ro
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from smtp_router.config.key_path import KeyPath
 from smtp_router.config.settings import Settings
@@ -55,6 +56,11 @@ class Loaded:
     def folder(self) -> Path:
         """Where relative paths start from."""
         return Path(os.path.abspath(self.file)).parent  # noqa: PTH100 - links stay links
+
+    def without_users(self) -> Self:
+        """What is left for somebody who has nothing to do with users."""
+        settings = replace(self.settings, users=())
+        return replace(self, settings=settings, packed=b"", positions=())
 
     def problems(self, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
         """Problems at keys of this configuration; it takes as long as reading it once more."""
