@@ -51,13 +51,14 @@ def test_what_is_handed_over_is_what_was_read(file: Path) -> None:
 
 
 def test_its_problems_are_handed_over_and_what_is_usable(file: Path) -> None:
-    broken = user_config(email="b@example.com", downstreams={"a": {"addr": "nowhere"}})
+    broken = user_config(email="b@example.com", downstreams={"a": {"addr": "nowhere", "tls": "ssl"}})
     file.write_text(config_text(user_config(email="a@example.com", downstreams={"a": ENTRY}), broken))
     with pytest.raises(InvalidConfigError) as here:
         load(file)
     with pytest.raises(InvalidConfigError) as aside:
         load_aside(file)
-    assert aside.value.problems == here.value.problems != ()
+    assert aside.value.problems == here.value.problems
+    assert len(aside.value.problems) == 2
     assert str(aside.value) == str(here.value)
     assert aside.value.usable.settings == here.value.usable.settings
     assert aside.value.usable.positions == (0,)
