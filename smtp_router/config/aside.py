@@ -52,11 +52,16 @@ class Reading:
         return found
 
     def _handed_over(self) -> "Loaded | ConfigError | None":
+        from smtp_router.config.shape import shape  # noqa: PLC0415 - not before there is time
+
         found: Loaded | ConfigError | None = None
         with self._process as process:
             assert process.stdout is not None
             try:
-                found = pickle.load(process.stdout)  # noqa: S301 - from our own process, see above
+                if pickle.load(process.stdout) == shape():  # noqa: S301 - our own process, see above
+                    found = pickle.load(process.stdout)  # noqa: S301
+                else:
+                    self._problem = "another version of the router is installed: restart it"
             except (EOFError, pickle.UnpicklingError):
                 self._problem = "the process that does has ended (see above)"
         return found

@@ -3,6 +3,7 @@
 import copyreg
 import gc
 import pickle
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any
 from smtp_router.config.load import InvalidConfigError, Loaded, load
 from smtp_router.config.patterns import Pattern
 from smtp_router.config.secret import Secret
+from smtp_router.config.shape import shape
 from smtp_router.config.types import frozen
 from smtp_router.core.errors import ConfigError
 
@@ -36,9 +38,11 @@ def hand_over(file: Path, stream: IO[bytes]) -> None:
         found = load(file)
     except ConfigError as error:
         found = error
+    pickle.dump(shape(), stream)
     _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(found)
 
 
 if __name__ == "__main__":
-    gc.disable()  # it ends before that would be worth while
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if nobody waits for it any more, it ends
+    gc.disable()  # it does before that would be worth while
     hand_over(Path(sys.argv[1]), sys.stdout.buffer)

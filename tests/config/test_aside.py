@@ -8,6 +8,7 @@ import pytest
 
 from smtp_router.config.aside import load_aside
 from smtp_router.config.load import InvalidConfigError, load
+from smtp_router.config.shape import shape
 from smtp_router.config.types import NO_OPTIONS
 from smtp_router.core.errors import ConfigError
 from tests.support import config_text, user_config
@@ -71,6 +72,24 @@ def test_a_file_that_is_not_there_is_said_as_it_is_here(file: Path) -> None:
     with pytest.raises(ConfigError) as aside:
         load_aside(file)
     assert aside.value.problems == here.value.problems
+
+
+def test_what_another_version_has_read_is_not_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(config_text())
+    other = file.with_name("other")
+    code = "import pickle, sys; pickle.dump({}, sys.stdout.buffer)"
+    other.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}'\n")
+    other.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(other))
+    with pytest.raises(ConfigError, match="another version of the router is installed: restart it"):
+        load_aside(file)
+
+
+def test_all_that_is_handed_over_has_a_part_in_its_shape() -> None:
+    names = {name.rpartition(".")[2] for name in shape()}
+    parts = {"Loaded", "Settings", "Listener", "User", "Downstream", "Auth", "ReplyRule", "Rule"}
+    assert names >= parts | {"PluginUse", "Canary", "ProviderUse", "Limits", "PoolLimits", "HostPort"}
+    assert shape()["smtp_router.config.pool.PoolLimits"][:2] == ("max_connections", "idle_s")
 
 
 @pytest.mark.parametrize(
