@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.asked import Watch, answer_on_stdin
 from bench.steps import Steps
 from smtp_router.cli import logs
-from smtp_router.cli.common import run
+from smtp_router.cli.loop import run
 from smtp_router.config.load import load
 from smtp_router.config.settings import Downstream, Settings
 from smtp_router.config.types import HostPort
@@ -90,7 +90,7 @@ def main() -> None:
     if asked.trace:
         tracemalloc.start()
     journal = logs.configure("text", "info")
-    run(lambda: _serve(asked, journal))
+    run(_serve(asked, journal))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import asyncio
 from typing import cast
 
 from bench.asked import answer_on_stdin
-from smtp_router.cli.common import run
+from smtp_router.cli.loop import run
 
 ANSWERS = {b"A": b"235 OK\r\n", b"D": b"354 Go on\r\n", b"Q": b"221 Bye\r\n"}
 OTHERWISE = b"250 OK\r\n"
@@ -50,4 +50,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    run(_serve)
+    run(_serve())

@@ -7,7 +7,7 @@ connections to downstreams, of which each worker may have its part.
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from smtp_router.config.crew_size import indivisible
@@ -160,7 +160,7 @@ class Crew:
     def part(self, limits: PoolLimits) -> PoolLimits:
         """See `Fellows`: an equal part, and one more for the first ones where that does not work out."""
         each, left = divmod(limits.max_connections, self.workers)
-        return limits.model_copy(update={"max_connections": each + (self.worker < left)})
+        return replace(limits, max_connections=each + (self.worker < left))
 
     def check(self, loaded: Loaded) -> Sequence[Problem]:
         """See `Fellows`."""

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from smtp_router.config.load import Loaded
+from smtp_router.config.load import Loaded, load
 from smtp_router.config.settings import Settings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.control.server import Answers, Control, Question
@@ -67,6 +68,7 @@ class Service:
         journal: Journal | None = None,
         notify: Callable[..., None] = lambda *_: None,
         fellows: Fellows | None = None,
+        read: Callable[[Path], Loaded] = load,
     ) -> None:
         """Load all plugins; nothing listens yet.
 
@@ -77,6 +79,7 @@ class Service:
             journal: where attempts and messages are written, in place of `logging`.
             notify: told how it fares, in the lines of sd_notify(3); from any thread.
             fellows: the other workers of this machine, if there are any.
+            read: reads the configuration again.
 
         Raises:
             ConfigError: a plugin, a certificate or the state file cannot be used.
@@ -95,6 +98,7 @@ class Service:
             loaded,
             registry,
             shared=fellows.targets(self._quotas),
+            read=read,
             agree=fellows.agree,
             check=fellows.check,
         )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -120,7 +121,7 @@ class Desk(OpenSite):
 
     def change(self, **settings: object) -> None:
         """Change settings, as a reload does."""
-        self.settings = self.settings.model_copy(update=settings)
+        self.settings = replace(self.settings, **settings)  # type: ignore[arg-type]  # any of them
 
     def held(self) -> AbstractContextManager[None]:
         """Keep it from doing anything: when it goes on, all that clients did has come."""

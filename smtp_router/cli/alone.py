@@ -9,6 +9,7 @@ import click
 
 from smtp_router.cli.common import fail
 from smtp_router.cli.systemd import Notifier
+from smtp_router.config.aside import load_aside
 from smtp_router.config.load import Loaded
 from smtp_router.core.errors import ConfigError
 from smtp_router.routing.journal import Journal
@@ -19,9 +20,10 @@ async def serve_alone(loaded: Loaded, journal: Journal) -> None:
     """Run it until it has drained."""
     notifier = Notifier()
     try:
-        service = Service(loaded, journal=journal, notify=notifier.tell)
+        service = Service(loaded, journal=journal, notify=notifier.tell, read=load_aside)
     except ConfigError as error:
         fail(error)
+    del loaded
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, service.stop)
     loop.add_signal_handler(signal.SIGINT, service.stop)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from smtp_router.cli.common import config_option, fail, warn_if_untrusted
+from smtp_router.cli.common import fail, warn_if_untrusted
+from smtp_router.cli.options import config_option
 from smtp_router.config.crew_size import crew_size, indivisible
 from smtp_router.config.load import InvalidConfigError, Loaded, load
 from smtp_router.config.settings import Downstream

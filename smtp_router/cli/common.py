@@ -1,8 +1,7 @@
 """What several commands share."""
 
-import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,20 +12,16 @@ from smtp_router.control.client import NoAnswerError, ask
 from smtp_router.core.errors import ConfigError
 from smtp_router.disk import UntrustedFileError, check_trusted
 
-config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    default=Path("config.yaml"),
-    show_default="./config.yaml",
-    help="The configuration file.",
-)
 
+def load_or_exit(config: Path, read: Callable[[], Loaded] | None = None) -> Loaded:
+    """The checked configuration; every problem goes to stderr, and the program ends with 2.
 
-def load_or_exit(config: Path) -> Loaded:
-    """The checked configuration; every problem goes to stderr, and the program ends with 2."""
+    Args:
+        config: its file.
+        read: reads it, in place of this process.
+    """
     try:
-        loaded = load(config)
+        loaded = read() if read else load(config)
     except ConfigError as error:
         fail(error)
     warn_if_untrusted(config)
@@ -65,18 +60,3 @@ def asked(loaded: Loaded, what: str, **more: object) -> Any:  # noqa: ANN401 - a
     except NoAnswerError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine on the fastest event loop there is."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

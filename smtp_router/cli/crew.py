@@ -20,12 +20,16 @@ from smtp_router.workers.parent import Parent, StartError
 from smtp_router.workers.untorn import untorn
 
 
-def serve_as_crew(loaded: Loaded, workers: int, log_format: str, log_level: str) -> None:
-    """Run it until all have drained."""
+def plan_of(loaded: Loaded, workers: int) -> Plan:
+    """What so many workers share; the end with 2, if there is something that they cannot."""
     if problems := indivisible(loaded, workers):
         fail(ConfigError(problems))
     # Of each user: sessions, a rate, and the limits of each downstream.
-    plan = Plan.of(workers, sum(2 + len(user.downstreams) for user in loaded.settings.users))
+    return Plan.of(workers, sum(2 + len(user.downstreams) for user in loaded.settings.users))
+
+
+def serve_as_crew(loaded: Loaded, plan: Plan, log_format: str, log_level: str) -> None:
+    """Run it until all have drained."""
     memory = SharedMemory.create(plan.words)
     sys.stderr = untorn(sys.stderr.fileno(), memory)
     logs.configure(log_format, log_level)

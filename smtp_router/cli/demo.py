@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 import click
 
-from smtp_router.cli.common import fail, run
+from smtp_router.cli.common import fail
 from smtp_router.cli.logs import fields_of
+from smtp_router.cli.loop import run
 from smtp_router.config.load import parse
 from smtp_router.config.settings import DEFAULT_PORT, Settings
 from smtp_router.config.settings import Listener as ListenerSettings
@@ -58,7 +59,7 @@ def select_downstream(message, downstreams):
 @click.command()
 def demo() -> None:
     """Run a router with two example downstreams, ready for mail, on 127.0.0.1:1025."""
-    run(_demo)
+    run(_demo())
 
 
 class ExampleDownstream:

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from smtp_router.cli.common import config_option, fail, load_or_exit
+from smtp_router.cli.common import fail, load_or_exit
+from smtp_router.cli.options import config_option
 from smtp_router.cli.trace import printable, rounds_in_words
 from smtp_router.config.load import Loaded
 from smtp_router.control.client import NoAnswerError, ask

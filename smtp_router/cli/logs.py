@@ -15,14 +15,11 @@ from types import MappingProxyType
 from typing import TextIO
 
 from smtp_router.cli.quick_lines import QuickLines
-from smtp_router.cli.words import quoted
+from smtp_router.cli.words import LEVELS, quoted
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace
 from smtp_router.routing.journal import NAME, Journal
-
-FORMATS = ("text", "json")
-LEVELS = ("debug", "info", "warning", "error")
 
 _as_json = json.JSONEncoder(default=str).encode
 

@@ -10,8 +10,9 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from smtp_router.cli.common import config_option, fail, load_or_exit
+from smtp_router.cli.common import fail, load_or_exit
 from smtp_router.cli.logs import json_line
+from smtp_router.cli.options import config_option
 from smtp_router.config.scenario import Scenario, load
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate, rate

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from smtp_router.cli.common import asked, config_option, load_or_exit
+from smtp_router.cli.common import asked, load_or_exit
+from smtp_router.cli.options import config_option
 from smtp_router.cli.trace import printable
 
 

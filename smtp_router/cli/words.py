@@ -1,7 +1,10 @@
-"""Which words of a log line stand as they are, and how the others are quoted."""
+"""The words of the log: its formats and levels, and how what stands in a line is quoted."""
 
 import re
 from json.encoder import encode_basestring_ascii
+
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
 
 _PLAIN = re.compile(r"[a-zA-Z0-9_.:/@+<>\[\]*~,;()'!?$%&#|^-]+")
 

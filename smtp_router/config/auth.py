@@ -2,18 +2,20 @@
 
 import re
 import shlex
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-
-from smtp_router.config.model import Model
 from smtp_router.config.secret import Secret
 from smtp_router.config.types import NonEmpty, Seconds
+from smtp_router.config.value import STRICT, As, Value, key
 from smtp_router.core.address import is_loopback
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
 
 _OF_AN_ENDPOINT = ("client_id", "client_secret", "refresh_token", "scope")
 """Keys that say something only together with `token_url`."""
@@ -74,21 +76,20 @@ def _program(words: tuple[str, ...]) -> tuple[str, ...]:
 
 TokenUrl = Annotated[
     NonEmpty,
-    AfterValidator(_token_url),
-    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://"}),
+    As(then=_token_url, schema={"type": "string", "format": "uri", "pattern": "^https?://"}),
 ]
 Command = Annotated[
     tuple[NonEmpty, ...],
-    BeforeValidator(_words),
-    Field(min_length=1),
-    AfterValidator(_program),
-    WithJsonSchema(
-        {
+    As(
+        first=_words,
+        min_length=1,
+        then=_program,
+        schema={
             "anyOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
             ]
-        }
+        },
     ),
 ]
 
@@ -96,37 +97,39 @@ Command = Annotated[
 def _say_what_goes_together(schema: dict[str, Any]) -> None:
     schema["dependentRequired"] = {
         "token_url": ["client_id", "refresh_token"],
-        **{key: ["token_url"] for key in _OF_AN_ENDPOINT},
+        **{name: ["token_url"] for name in _OF_AN_ENDPOINT},
     }
 
 
-class Auth(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth(Value):
     """The mechanism of a login, and where its token comes from if it takes one."""
 
-    model_config = ConfigDict(json_schema_extra=_say_what_goes_together)
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {
+        **STRICT,
+        "json_schema_extra": _say_what_goes_together,
+    }
 
-    type: Literal["plain", "login", "cram-md5", "scram-sha-256", "xoauth2", "oauthbearer"] = Field(
-        description="The mechanism. The first four take user and pass, the last two user and a token."
+    type: Literal["plain", "login", "cram-md5", "scram-sha-256", "xoauth2", "oauthbearer"] = key(
+        "The mechanism. The first four take user and pass, the last two user and a token."
     )
-    token_url: TokenUrl | None = Field(
-        default=None, description="Where an OAuth 2.0 refresh token is exchanged for an access token."
+    token_url: TokenUrl | None = key(
+        "Where an OAuth 2.0 refresh token is exchanged for an access token.", default=None
     )
-    client_id: NonEmpty | None = Field(default=None, description="Who the router is there.")
-    client_secret: Secret | None = Field(
-        default=None, description="Its secret there, if clients of this kind have one."
+    client_id: NonEmpty | None = key("Who the router is there.", default=None)
+    client_secret: Secret | None = key(
+        "Its secret there, if clients of this kind have one.", default=None
     )
-    refresh_token: Secret | None = Field(default=None, description="What is exchanged.")
-    scope: NonEmpty | None = Field(
-        default=None, description="What to ask for. Default: what the refresh token was given for."
+    refresh_token: Secret | None = key("What is exchanged.", default=None)
+    scope: NonEmpty | None = key(
+        "What to ask for. Default: what the refresh token was given for.", default=None
     )
-    token_command: Command | None = Field(
+    token_command: Command | None = key(
+        "In place of token_url: a command whose first line of output is an access token.",
         default=None,
         repr=False,
-        description="In place of token_url: a command whose first line of output is an access token.",
     )
-    token_lifetime_s: Seconds = Field(
-        default=300, description="How long a token is used that does not say so itself."
-    )
+    token_lifetime_s: Seconds = key("How long a token is used that does not say so itself.", default=300)
 
     @property
     def takes_token(self) -> bool:
@@ -136,18 +139,18 @@ class Auth(Model):
     @property
     def credential(self) -> Hashable:
         """What a token depends on: downstreams that have this in common share one."""
-        endpoint = (self.token_url, *(getattr(self, key) for key in _OF_AN_ENDPOINT))
+        endpoint = (self.token_url, *(getattr(self, name) for name in _OF_AN_ENDPOINT))
         return (*endpoint, self.token_command, self.token_lifetime_s)
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def checked(self, given: Mapping[str, Any], info: "ValidationInfo[Any]") -> Self:
         """See that everything is there that the type takes, and nothing else."""
-        endpoint = [key for key in _OF_AN_ENDPOINT if getattr(self, key) is not None]
+        del info
+        endpoint = [name for name in _OF_AN_ENDPOINT if getattr(self, name) is not None]
         message = ""
         if not self.takes_token:
-            for key in (*endpoint, "token_url", "token_command", "token_lifetime_s"):
-                if key in endpoint or key in self.model_fields_set:
-                    message = f"{key} is for the types xoauth2 and oauthbearer, not for {self.type}"
+            for name in (*endpoint, "token_url", "token_command", "token_lifetime_s"):
+                if name in endpoint or name in given:
+                    message = f"{name} is for the types xoauth2 and oauthbearer, not for {self.type}"
         elif self.token_url is not None and self.token_command is not None:
             message = "token_url and token_command both say where the token is from: keep one of the two"
         elif self.token_command is not None and endpoint:

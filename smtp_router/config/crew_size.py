@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from smtp_router.config.key_path import KeyPath
 from smtp_router.config.load import Loaded
-from smtp_router.config.references import KeyPath
 from smtp_router.core.errors import Problem
 
 _TOO_FEW = "{} is less than the {} workers, each of which needs one: raise it, or lower workers"

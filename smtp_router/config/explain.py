@@ -3,13 +3,16 @@
 import difflib
 import typing
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from smtp_router.config import tree
-from smtp_router.config.references import KeyPath, key_path
+from smtp_router.config.key_path import KeyPath
+from smtp_router.config.places import problem_at
+from smtp_router.config.value import Value
 from smtp_router.core.errors import Problem
 
 _MESSAGES = {
@@ -22,6 +25,7 @@ _MESSAGES = {
     "dict_type": "must be a mapping (key: value)",
     "model_type": "must be a mapping (key: value)",
     "model_attributes_type": "must be a mapping (key: value)",
+    "dataclass_type": "must be a mapping (key: value)",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "int_type": "must be a whole number",
@@ -32,7 +36,9 @@ _MESSAGES = {
 }
 
 
-def explain(file: Path, root: tree.Node, detail: ErrorDetails, model: type[BaseModel]) -> Problem:
+def explain(
+    file: Path, root: tree.Node, detail: ErrorDetails, model: type[Value | BaseModel]
+) -> Problem:
     """A finding of pydantic's in words that say what to do.
 
     Args:
@@ -46,7 +52,7 @@ def explain(file: Path, root: tree.Node, detail: ErrorDetails, model: type[BaseM
     context = detail.get("ctx", {})
     if kind == "missing":
         message = "is missing: add it"
-    elif kind == "extra_forbidden":
+    elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         message = f"is not a key here: {_hint(str(path[-1]), _known_keys(model, path[:-1]))}"
     elif kind == "literal_error":
         message = f"must be {context.get('expected', 'something else')}"
@@ -60,18 +66,24 @@ def explain(file: Path, root: tree.Node, detail: ErrorDetails, model: type[BaseM
     return problem_at(file, root, path, message)
 
 
-def problem_at(file: Path, root: tree.Node, path: KeyPath, message: str) -> Problem:
-    """A problem at a key, with the line of it or of what is nearest above."""
-    node, _ = root.at(path)
-    return Problem(file=str(file), line=node.line, key=key_path(path), message=message)
-
-
 def _hint(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, 1)
     return f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
 
 
-def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
+def keys_of(model: type[Value | BaseModel]) -> dict[str, object]:
+    """The keys of a part of a file, each with its type."""
+    if issubclass(model, BaseModel):
+        return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    types = typing.get_type_hints(model)
+    return {
+        field.metadata.get("alias", field.name): types[field.name]
+        for field in fields(model)  # type: ignore[arg-type]  # all values are dataclasses
+        if field.init
+    }
+
+
+def _known_keys(model: type[Value | BaseModel], path: KeyPath) -> list[str]:
     """The keys of the model at a path; a mapping's own keys and a list's positions lead on."""
     annotation: object = model
     for step in path:
@@ -79,14 +91,13 @@ def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
         if typing.get_origin(annotation) is Mapping:
             annotation = inner
         elif isinstance(step, str):
-            fields = {field.alias or name: field for name, field in inner.model_fields.items()}
-            annotation = fields[step].annotation if step in fields else inner
-    return [field.alias or name for name, field in _model_in(annotation).model_fields.items()]
+            annotation = keys_of(inner).get(step, inner)
+    return list(keys_of(_model_in(annotation)))
 
 
-def _model_in(annotation: object) -> type[BaseModel]:
+def _model_in(annotation: object) -> type[Value | BaseModel]:
     """The model that an annotation such as `tuple[User, ...]` holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Value | BaseModel):
         return annotation
     for argument in typing.get_args(annotation):
         found = _model_in(argument)

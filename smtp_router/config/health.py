@@ -1,39 +1,41 @@
 """When a downstream is rested. `docs/health.md` explains it."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, model_validator
-
-from smtp_router.config.model import Model
 from smtp_router.config.types import Count, Seconds, Share
+from smtp_router.config.value import Value, key
 from smtp_router.core.breaker import Rules
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
 
 _DEFAULT = Rules()
 
 
-class Health(Model):
+@dataclass(frozen=True, kw_only=True)
+class Health(Value):
     """When a downstream is rested, and for how long."""
 
-    failures: Count = Field(
-        default=_DEFAULT.failures, description="It is rested after so many failures in a row."
-    )
-    failure_rate: Share = Field(
+    failures: Count = key("It is rested after so many failures in a row.", default=_DEFAULT.failures)
+    failure_rate: Share = key(
+        "Or when such a share of the attempts within window_s failed, from 0 to 1.",
         default=_DEFAULT.failure_rate,
-        description="Or when such a share of the attempts within window_s failed, from 0 to 1.",
     )
-    min_attempts: Count = Field(
-        default=_DEFAULT.min_attempts, description="The share counts only of so many attempts or more."
+    min_attempts: Count = key(
+        "The share counts only of so many attempts or more.", default=_DEFAULT.min_attempts
     )
-    window_s: Seconds = Field(default=_DEFAULT.window_s, description="How far failure_rate looks back.")
-    rest_s: Seconds = Field(
-        default=_DEFAULT.rest_s,
-        description="How long the first rest is at most; each further one is twice as long.",
+    window_s: Seconds = key("How far failure_rate looks back.", default=_DEFAULT.window_s)
+    rest_s: Seconds = key(
+        "How long the first rest is at most; each further one is twice as long.", default=_DEFAULT.rest_s
     )
-    max_rest_s: Seconds = Field(default=_DEFAULT.max_rest_s, description="The longest rest.")
+    max_rest_s: Seconds = key("The longest rest.", default=_DEFAULT.max_rest_s)
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def checked(self, given: Mapping[str, Any], info: "ValidationInfo[Any]") -> Self:
+        """See `Value`."""
+        del given, info
         if self.max_rest_s < self.rest_s:
             message = "max_rest_s is shorter than rest_s: give it the same or more"
             raise ValueError(message)
@@ -42,4 +44,4 @@ class Health(Model):
     @cached_property
     def rules(self) -> Rules:
         """The same in the router's own words."""
-        return Rules(**self.model_dump())
+        return Rules(**asdict(self))

@@ -1,38 +1,36 @@
 """How much a downstream gets. `docs/limits.md` explains it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import Field
-
-from smtp_router.config.model import Model
 from smtp_router.config.types import Count, NonEmpty, Seconds
+from smtp_router.config.value import Value, key
 from smtp_router.core.periods import Kind
 
 
-class Limits(Model):
+@dataclass(frozen=True, kw_only=True)
+class Limits(Value):
     """How much a downstream gets; one that has got it is not offered to algorithms."""
 
-    concurrency: Count | None = Field(
-        default=None, description="Messages at the same time. Default: no limit, as of all below."
+    concurrency: Count | None = key(
+        "Messages at the same time. Default: no limit, as of all below.", default=None
     )
-    per_second: Count | None = Field(default=None, description="Messages within any second.")
-    per_minute: Count | None = Field(default=None, description="Messages within any minute.")
-    per_hour: Count | None = Field(default=None, description="Messages within any hour.")
-    per_day: Count | None = Field(
-        default=None, description="Messages per calendar day (UTC); counted in the state file."
+    per_second: Count | None = key("Messages within any second.", default=None)
+    per_minute: Count | None = key("Messages within any minute.", default=None)
+    per_hour: Count | None = key("Messages within any hour.", default=None)
+    per_day: Count | None = key(
+        "Messages per calendar day (UTC); counted in the state file.", default=None
     )
-    per_month: Count | None = Field(
-        default=None, description="Messages per calendar month (UTC); counted in the state file."
+    per_month: Count | None = key(
+        "Messages per calendar month (UTC); counted in the state file.", default=None
     )
-    wait_s: Seconds | None = Field(
+    wait_s: Seconds | None = key(
+        "How long a message waits for this downstream if no other is left. Default: not at all.",
         default=None,
-        description="How long a message waits for this downstream if no other is left. Default: not at "
-        "all.",
     )
-    counted_as: NonEmpty | None = Field(
-        default=None,
-        description="Downstreams with the same text here count together. Default: each for itself.",
+    counted_as: NonEmpty | None = key(
+        "Downstreams with the same text here count together. Default: each for itself.", default=None
     )
 
     @cached_property

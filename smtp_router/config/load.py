@@ -1,21 +1,17 @@
-"""From a file to `Settings`, or to every problem that keeps it from being one."""
+"""A configuration that has been read, and how it comes to be.
+
+To read one takes pydantic and PyYAML, which are 15 MiB; to go by it takes neither. So they are imported
+when something is read, and a router that runs has that done elsewhere (`smtp_router.config.aside`).
+"""
 
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from smtp_router.config import tree
-from smtp_router.config.explain import explain, problem_at
-from smtp_router.config.presets import Presets
-from smtp_router.config.references import KeyPath, References, key_path
-from smtp_router.config.settings import Settings, User
-from smtp_router.config.sharing import share
+from smtp_router.config.key_path import KeyPath
+from smtp_router.config.settings import Settings
 from smtp_router.core.errors import ConfigError, Problem
 from smtp_router.disk import Watch
 
@@ -61,10 +57,16 @@ class Loaded:
         """Where relative paths start from."""
         return Path(os.path.abspath(self.file)).parent  # noqa: PTH100 - links stay links
 
+    def without_users(self) -> Self:
+        """What is left for somebody who has nothing to do with users."""
+        settings = replace(self.settings, users=())
+        return replace(self, settings=settings, packed=b"", positions=())
+
     def problems(self, found: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
         """Problems at keys of this configuration; it takes as long as reading it once more."""
-        root = _tree_again(zlib.decompress(self.packed), self.file)
-        return [problem_at(self.file, root, path, message) for path, message in found]
+        from smtp_router.config.places import problems  # noqa: PLC0415 - see above
+
+        return problems(self.packed, self.file, found)
 
 
 def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -73,9 +75,11 @@ def load(file: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
     Raises:
         ConfigError: it cannot be read, or is not a configuration; with every problem found.
     """
+    from smtp_router.config.tree import MAX_BYTES  # noqa: PLC0415 - see above
+
     watch = Watch(file)
     try:
-        text = watch.read(max_bytes=tree.MAX_BYTES)
+        text = watch.read(max_bytes=MAX_BYTES)
     except OSError as error:
         message = f"cannot be read: {error.strerror}; -c FILE names another one"
         raise ConfigError([Problem(file=str(file), message=message)]) from None
@@ -94,212 +98,6 @@ def parse(
     Raises:
         ConfigError: with every problem found.
     """
-    root = tree.parse(text, str(file))
-    if not isinstance(root.value, dict):
-        message = "must be a mapping with the key users (see docs/configuration.md)"
-        raise ConfigError([Problem(file=str(file), line=root.line, message=message)])
-    references = References(file, environ)
-    references.resolve(root)
-    problems = list(references.problems)
-    broken = {problem.key for problem in problems}
-    problems += _rename_aliases(file, root)
-    problems += _resolve_paths(file, root)
-    watches = (*watches, *references.watches.values())
-    duplicates = list(_duplicates(file, root))
-    plain = _taken_apart(root.value)
-    del root  # its users are three times what their settings are; it is made again for a problem's line
-    presets = Presets()
-    settings: Settings | None = None
-    try:
-        settings = Settings.model_validate(plain, context=presets)
-    except ValidationError as error:
-        root = _tree_again(text, file)
-        for detail in error.errors(include_url=False, include_input=False):
-            _, reached = root.at(tuple(detail["loc"]))
-            if key_path(reached) not in broken and not _is_echo(root, detail):
-                problems.append(explain(file, root, detail, Settings))
-    else:
-        found = [*_shared_networks(settings), *_differing_quotas(settings)]
-        if found:
-            root = _tree_again(text, file)
-            problems += [problem_at(file, root, *each) for each in found]
-    problems += duplicates
-    if settings is not None and not problems:
-        share(settings.users)
-        positions = range(len(settings.users))
-        return Loaded(
-            settings=settings, file=file, watches=watches, packed=_packed(text), positions=positions
-        )
-    users = dict(_usable_users(plain.get("users"), presets))
-    usable = Loaded(
-        settings=Settings.model_construct(
-            users=tuple(users.values()),
-            allow_writable_plugins=plain.get("allow_writable_plugins") is True,
-        ),
-        file=file,
-        watches=watches,
-        packed=_packed(text),
-        positions=tuple(users),
-    )
-    raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line), usable)
+    from smtp_router.config.reading import read  # noqa: PLC0415 - see above
 
-
-def _taken_apart(root: dict[str, tree.Node]) -> dict[str, object]:
-    """The values without lines; of lists, each item is forgotten as it is done.
-
-    To free the tree of ten thousand users at once holds all threads for 60 ms.
-    """
-    plain: dict[str, object] = {}
-    for key, node in root.items():
-        if isinstance(node.value, list):
-            items = node.value[::-1]
-            node.value = None
-            plain[key] = found = []
-            while items:
-                found.append(items.pop().plain())
-        else:
-            plain[key] = node.plain()
-    return plain
-
-
-def _packed(text: bytes) -> bytes:
-    return zlib.compress(text, 1)
-
-
-def _tree_again(text: bytes, file: Path) -> tree.Node:
-    """The tree of what was read, for the lines of its keys."""
-    root = tree.parse(text, str(file))
-    for _ in _rename_aliases(file, root):
-        pass
-    return root
-
-
-def _usable_users(users: object, presets: Presets) -> Iterator[tuple[int, User]]:
-    """The users that have no problem of their own, by position."""
-    for index, user in enumerate(users if isinstance(users, list) else []):
-        with suppress(ValidationError):
-            yield index, User.model_validate(user, context=presets)
-
-
-def _rename_aliases(file: Path, root: tree.Node) -> Iterator[Problem]:
-    """Give other spellings of a key its first one."""
-    for index, user in _items(root, "users"):
-        if not isinstance(user.value, dict):
-            continue
-        for alias, key in ALIASES.items():
-            if alias in user.value and key in user.value:
-                message = f"says the same as {key}: keep one of the two"
-                yield problem_at(file, root, ("users", index, alias), message)
-                del user.value[alias]
-            elif alias in user.value:
-                user.value = {key if name == alias else name: node for name, node in user.value.items()}
-
-
-def _resolve_paths(file: Path, root: tree.Node) -> Iterator[Problem]:
-    """Let relative paths start from the configuration's folder, and see that the files are there."""
-    places = [listener for _, listener in _items(root, "listen")]
-    places += [entry for _, user in _items(root, "users") for _, entry in _items(user, "downstreams")]
-    for entry_with_addr in places:
-        node = _child(entry_with_addr, "addr")
-        if node and isinstance(node.value, str) and node.value.startswith("unix:") and node.value[5:]:
-            path = file.parent / node.value.removeprefix("unix:")
-            node.value = f"unix:{os.path.abspath(path)}"  # noqa: PTH100 - as below
-    for place, node in _file_nodes(root):
-        if not isinstance(node.value, str):
-            continue
-        path = file.parent / node.value
-        node.value = os.path.abspath(path)  # noqa: PTH100 - links stay links
-        if not path.is_file():
-            yield problem_at(file, root, place, "is no file: give the path of a PEM file")
-
-
-def _file_nodes(root: tree.Node) -> Iterator[tuple[KeyPath, tree.Node]]:
-    """The keys that hold a path, where they are given."""
-    for index, listener in _items(root, "listen"):
-        for key in ("tls_cert", "tls_key"):
-            if node := _child(listener, key):
-                yield ("listen", index, key), node
-    for index, user in _items(root, "users"):
-        for position, downstream in _items(user, "downstreams"):
-            for key in ("tls_ca", "tls_client_cert", "tls_client_key"):
-                if node := _child(downstream, key):
-                    yield ("users", index, "downstreams", position, key), node
-
-
-def _duplicates(file: Path, root: tree.Node) -> Iterator[Problem]:
-    """Logins, and names of one user's downstreams, that stand there twice."""
-    emails: dict[str, int] = {}
-    for index, user in _items(root, "users"):
-        email = _text(user, "email")
-        if email in emails:
-            message = f"is the same login as that of users[{emails[email]}]"
-            yield problem_at(file, root, ("users", index, "email"), message)
-        elif email:
-            emails[email] = index
-        names: dict[str, int] = {}
-        for position, downstream in _items(user, "downstreams"):
-            key, name = _name_of(downstream)
-            if name in names:
-                message = f"is the name of downstreams[{names[name]}], too: add another name"
-                path = ("users", index, "downstreams", position, key)
-                yield problem_at(file, root, path, message)
-            elif name:
-                names[name] = position
-
-
-def _name_of(downstream: tree.Node) -> tuple[str, str]:
-    """What a downstream is called, and the key that says so."""
-    for key in ("name", "addr", "provider"):
-        if name := _text(downstream, key):
-            return key, name
-    provider = _child(downstream, "provider")
-    return "provider", _text(provider, "use") if provider else ""
-
-
-def _shared_networks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Networks that belong to two users."""
-    owners: dict[object, int] = {}
-    for index, user in enumerate(settings.users):
-        for position, network in enumerate(user.networks):
-            if owners.setdefault(network, index) != index:
-                yield (
-                    ("users", index, "networks", position),
-                    (f"belongs to users[{owners[network]}], too: a network has one user"),
-                )
-
-
-def _differing_quotas(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Downstreams that count together and do not agree on how much that is."""
-    if not settings.quotas:
-        return
-    for index, user in enumerate(settings.users):
-        for position, downstream in enumerate(user.downstreams):
-            limits = downstream.limits
-            name = limits.name(user.email, downstream.name)
-            for kind, limit in limits.quotas.items():
-                shared = settings.quotas[name]
-                if shared[kind] != limit:
-                    path = ("users", index, "downstreams", position, "limits", f"per_{kind}")
-                    message = f"is {shared[kind]} elsewhere: what is counted together has one quota"
-                    yield path, message
-
-
-def _is_echo(root: tree.Node, detail: ErrorDetails) -> bool:
-    """Whether a list counts as too short only because its items are broken, which is said anyway."""
-    node, reached = root.at(tuple(detail["loc"]))
-    return detail["type"] == "too_short" and reached == tuple(detail["loc"]) and bool(node.value)
-
-
-def _items(node: tree.Node, key: str) -> list[tuple[int, tree.Node]]:
-    child = _child(node, key)
-    return list(enumerate(child.value)) if child and isinstance(child.value, list) else []
-
-
-def _child(node: tree.Node, key: str) -> tree.Node | None:
-    return node.value.get(key) if isinstance(node.value, dict) else None
-
-
-def _text(node: tree.Node, key: str) -> str:
-    """A key's text; `""` without one, and for anything else that stands there, which is said anyway."""
-    child = _child(node, key)
-    return child.value if child and isinstance(child.value, str) else ""
+    return read(text, file, environ=environ, watches=watches)

@@ -6,15 +6,19 @@ that pydantic-core has inside. In exchange they know neither look-around nor bac
 
 The time is linear in the text, times the size of the expression with its repetitions written out, so
 these are bounded as well.
+
+pydantic-core takes 4 MiB, so it is imported for the first expression.
 """
 
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
-from pydantic_core import SchemaError, SchemaValidator, core_schema
+from smtp_router.config.value import As
+
+if TYPE_CHECKING:
+    from pydantic_core import SchemaValidator
 
 MAX_CHARS = 500
 MAX_REPEATS = 100
@@ -28,7 +32,7 @@ class Pattern:
     """A compiled expression; two with the same source are equal."""
 
     source: str
-    _compiled: SchemaValidator = field(repr=False, compare=False)
+    _compiled: "SchemaValidator" = field(repr=False, compare=False)
 
     @classmethod
     def compile(cls, source: str) -> "Pattern":
@@ -37,6 +41,8 @@ class Pattern:
         Raises:
             ValueError: it is none, or too big; never with the source, which may come from `${env:…}`.
         """
+        from pydantic_core import SchemaError, SchemaValidator, core_schema  # noqa: PLC0415 - see above
+
         if not source or len(source) > MAX_CHARS:
             message = f"must be a regular expression of 1 to {MAX_CHARS} characters"
             raise ValueError(message)
@@ -81,9 +87,4 @@ def _pattern(value: object) -> Pattern:
     return Pattern.compile(value)
 
 
-RegularExpression = Annotated[
-    Pattern,
-    PlainValidator(_pattern),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "minLength": 1}),
-]
+RegularExpression = Annotated[Pattern, As(instead=_pattern, schema={"type": "string", "minLength": 1})]

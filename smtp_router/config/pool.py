@@ -1,24 +1,23 @@
 """How connections to a downstream are kept. `docs/configuration.md` explains it."""
 
-from pydantic import Field
+from dataclasses import dataclass
 
-from smtp_router.config.model import Model
 from smtp_router.config.types import Count, Seconds
+from smtp_router.config.value import Value, key
 
 
-class PoolLimits(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits(Value):
     """How connections to a downstream are kept, for those who share its address and login."""
 
-    max_connections: Count = Field(
-        default=20, description="Connections at the same time; more messages wait for one of these."
+    max_connections: Count = key(
+        "Connections at the same time; more messages wait for one of these.", default=20
     )
-    idle_s: Seconds = Field(default=30, description="How long one is kept that nobody needs.")
-    max_messages_per_connection: Count = Field(
-        default=100, description="Messages over one connection; 1: a new one for each."
+    idle_s: Seconds = key("How long one is kept that nobody needs.", default=30)
+    max_messages_per_connection: Count = key(
+        "Messages over one connection; 1: a new one for each.", default=100
     )
-    max_connection_age_s: Seconds = Field(
-        default=600, description="How old one may be when it is used again."
-    )
+    max_connection_age_s: Seconds = key("How old one may be when it is used again.", default=600)
 
 
 USUAL_POOL = PoolLimits()

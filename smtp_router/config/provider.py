@@ -1,6 +1,7 @@
 """What is known of one provider, as its file says it; see `presets.py`."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
@@ -10,6 +11,7 @@ from smtp_router.config.model import Model
 from smtp_router.config.pool import PoolLimits
 from smtp_router.config.replies import ReplyRule
 from smtp_router.config.types import Count, HostPort, NonEmpty
+from smtp_router.config.value import key
 from smtp_router.core.replies import Rule
 
 T = TypeVar("T")
@@ -35,10 +37,11 @@ class Fact(Model, Generic[T]):
     source: NonEmpty
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownReply(ReplyRule):
     """A rule on a reply that the provider documents."""
 
-    example: NonEmpty = Field(description="Such a reply, as the log shows it.")
+    example: NonEmpty = key("Such a reply, as the log shows it.")
     source: NonEmpty
 
 

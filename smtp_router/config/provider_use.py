@@ -1,91 +1,48 @@
 """A downstream that names its provider, and what it need not say then."""
 
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from smtp_router.config.types import NonEmpty
+from smtp_router.config.value import STRICT, Value, key
 
-from smtp_router.config.model import Model
-from smtp_router.config.presets import Presets, unknown
-from smtp_router.config.types import HostPort, NonEmpty, host_port
-
-_NOWHERE = HostPort(host="provider.invalid", port=1)
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
 
 
-class ProviderUse(Model):
+def _offer_names(schema: dict[str, Any]) -> None:
+    """Both forms, with all names, for editors."""
+    from smtp_router.config.presets import Presets  # noqa: PLC0415 - for the schema alone
+
+    long_form = {**schema}
+    schema.clear()
+    names = {"type": "string", "enum": list(Presets().names)}
+    long_form["properties"]["use"] |= names
+    del long_form["properties"]["use"]["minLength"]
+    schema["anyOf"] = [names, long_form]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderUse(Value):
     """A provider by name, and where it is used."""
 
-    use: NonEmpty = Field(description="The provider's name (sendgrid); docs/providers.md lists them.")
-    region: NonEmpty | None = Field(
-        default=None, description="Which of its hosts, for a provider that has several."
-    )
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {
+        **STRICT,
+        "json_schema_extra": _offer_names,
+    }
+
+    use: NonEmpty = key("The provider's name (sendgrid); docs/providers.md lists them.")
+    region: NonEmpty | None = key("Which of its hosts, for a provider that has several.", default=None)
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Both forms, with all names, for editors."""
-        names = {"type": "string", "enum": list(Presets().names)}
-        long_form = handler.resolve_ref_schema(handler(schema))
-        long_form["properties"]["use"] |= names
-        del long_form["properties"]["use"]["minLength"]
-        return {"anyOf": [names, long_form]}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: object) -> object:
+    def completed(cls, given: object, info: "ValidationInfo[Any]") -> object:
         """`sendgrid` for `{use: sendgrid}`."""
-        return {"use": value} if isinstance(value, str) else value
+        del info
+        return {"use": given} if isinstance(given, str) else given
 
-    @model_validator(mode="after")
-    def _exists(self, info: ValidationInfo) -> Self:
-        provider = Presets.of(info).get(self.use)
-        if self.region is not None and self.region not in provider.hosts:
-            raise ValueError(unknown("region", self.region, tuple(provider.hosts)))
+    def checked(self, given: Mapping[str, Any], info: "ValidationInfo[Any]") -> Self:
+        """See that it is known here."""
+        del given
+        info.context.check(self)
         return self
-
-
-def fill_in(given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    """A downstream's keys with what its provider's file says, wherever they say nothing.
-
-    Args:
-        given: the keys as they stand in the configuration, `provider` among them.
-        info: pydantic's, for the files that go with this validation.
-
-    Raises:
-        ValueError: it does not follow where the downstream is.
-    """
-    try:
-        use = ProviderUse.model_validate(given["provider"], context=info.context)
-    except ValidationError:  # which the key itself reports; nothing else is to complain
-        return {"addr": _NOWHERE, **given}
-    provider = Presets.of(info).get(use.use)
-    if "addr" not in given:
-        addr = provider.addr(use.region)
-        if addr is None:
-            message = f"provider: name a region ({', '.join(provider.hosts)}), or give an addr"
-            raise ValueError(message)
-        given = {"name": use.use, **given, "addr": addr}
-    elif use.region is not None:
-        message = "addr and the provider's region both say where: keep one of the two"
-        raise ValueError(message)
-    with suppress(ValueError):  # which addr reports
-        given = {"tls": provider.tls(host_port(given["addr"])), **given}
-    return _with(_with(given, "limits", provider.limit_defaults), "pool", provider.pool_defaults)
-
-
-def _with(given: dict[str, Any], key: str, defaults: Mapping[str, int]) -> dict[str, Any]:
-    """The keys, with defaults for those below one of them."""
-    own = given.get(key, {})
-    if not defaults or not isinstance(own, dict):  # which the key itself reports
-        return given
-    return {**given, key: {**defaults, **own}}

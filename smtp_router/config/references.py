@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from smtp_router.config.key_path import KeyPath, key_path
 from smtp_router.config.tree import Node
 from smtp_router.core.errors import Problem
 from smtp_router.disk import Watch
@@ -13,8 +14,6 @@ MAX_FILE_BYTES = 64 * 1024
 
 # No brace inside, so that a text of nothing but "${" is read once, not once for each of them.
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
-
-KeyPath = tuple[str | int, ...]
 
 
 class References:
@@ -73,12 +72,6 @@ class References:
         except UnicodeDecodeError:
             message = "is not UTF-8 text"
             raise ValueError(message) from None
-
-
-def key_path(path: KeyPath) -> str:
-    """`users[0].downstreams[1].addr`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return text.removeprefix(".")
 
 
 def _children(node: Node) -> Iterator[tuple[str | int, Node]]:

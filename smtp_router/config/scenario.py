@@ -14,9 +14,11 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from smtp_router.config import tree
 from smtp_router.config.behaviour import Behaviour
-from smtp_router.config.explain import explain, problem_at
+from smtp_router.config.explain import explain
 from smtp_router.config.model import Model
+from smtp_router.config.places import problem_at
 from smtp_router.config.plugin_use import PluginUse
+from smtp_router.config.reading import validated
 from smtp_router.config.spread import Size
 from smtp_router.config.types import Count, NonEmpty, Rate, RatePerTime
 from smtp_router.core.address import is_ehlo_name
@@ -137,7 +139,7 @@ def plugin_use(text: str, source: str) -> PluginUse:
     """
     root = tree.parse(text.encode(), source)
     try:
-        return PluginUse.model_validate(root.plain())
+        return validated(PluginUse, root.plain())
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         problems = [explain(Path(source), root, detail, PluginUse) for detail in details]

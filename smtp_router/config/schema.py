@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from smtp_router.config.reading import reader
 from smtp_router.config.settings import Settings
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):[^{}]+\}"}
@@ -10,7 +11,7 @@ _NOTES = ("title", "description", "default")
 
 def json_schema() -> dict[str, object]:
     """JSON Schema 2020-12 of the configuration file."""
-    schema = _with_references(Settings.model_json_schema(by_alias=True))
+    schema = _with_references(reader(Settings).json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

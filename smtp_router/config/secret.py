@@ -1,9 +1,10 @@
 """A value that must not be seen: it prints as `***` wherever it is printed."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 
 class Secret:
@@ -34,8 +35,10 @@ class Secret:
         return hash(self._text)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         """Read from a non-empty string."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - see `smtp_router.config.value`
+
         del source, handler
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(min_length=1, strict=True)

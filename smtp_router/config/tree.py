@@ -65,6 +65,15 @@ class Node:
             return [node.plain() for node in self.value]
         return self.value
 
+    def child(self, key: str) -> "Node | None":
+        """What stands at a key, if this is a mapping that has it."""
+        return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def entries(self, key: str) -> "list[tuple[int, Node]]":
+        """The list at a key, with positions; without one, nothing."""
+        child = self.child(key)
+        return list(enumerate(child.value)) if child and isinstance(child.value, list) else []
+
     def at(self, path: tuple[str | int, ...]) -> "tuple[Node, tuple[str | int, ...]]":
         """The node at a path, or the deepest one on the way to it, and the path that led there."""
         node = self

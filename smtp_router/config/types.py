@@ -10,15 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    WithJsonSchema,
-)
-
+from smtp_router.config.value import As
 from smtp_router.core.address import is_ehlo_name
 
 _MAX_PORT = 65535
@@ -140,25 +132,24 @@ def _number(value: object) -> object:
 
 NextHop = Annotated[
     HostPort | UnixPath,
-    PlainValidator(next_hop),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+)$"}),
+    As(instead=next_hop, schema={"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+)$"}),
 ]
 
 
 IPAddress = Annotated[
     IPv4Address | IPv6Address,
-    PlainValidator(_ip_address),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+    As(
+        instead=_ip_address, schema={"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+    ),
 ]
 
 
 ListenAddress = Annotated[
     HostPort | UnixPath | SystemdSocket,
-    PlainValidator(_listen_address),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+|systemd(:.*)?)$"}),
+    As(
+        instead=_listen_address,
+        schema={"type": "string", "pattern": f"^({_HOST_PORT}|unix:.+|systemd(:.*)?)$"},
+    ),
 ]
 
 
@@ -222,34 +213,34 @@ def _workers(value: object) -> int | Literal["auto"]:
 
 RatePerTime = Annotated[
     Rate,
-    PlainValidator(rate),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"}),
+    As(instead=rate, schema={"type": "string", "pattern": f"^{_RATE.pattern}$"}),
 ]
 Network = Annotated[
     IPv4Network | IPv6Network,
-    PlainValidator(_network),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
+    As(instead=_network, schema={"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/\d+)?$"}),
 ]
-Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(_number)]
-Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
-Count = Annotated[int, Field(gt=0), BeforeValidator(_number)]
+Seconds = Annotated[float, As(first=_number, gt=0, le=86_400)]
+Share = Annotated[float, As(first=_number, gt=0, le=1)]
+Count = Annotated[int, As(first=_number, gt=0)]
 Workers = Annotated[
     int | Literal["auto"],
-    PlainValidator(_workers),
-    WithJsonSchema(
-        {
+    As(
+        instead=_workers,
+        schema={
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0, "maximum": MAX_WORKERS},
                 {"enum": ["auto"]},
             ]
-        }
+        },
     ),
 ]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
-Options = Annotated[
-    Mapping[str, Any],
-    AfterValidator(lambda value: MappingProxyType(dict(value)) if value else NO_OPTIONS),
-]
-NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def frozen(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options, read-only; without any, the same for all."""
+    return MappingProxyType(dict(options)) if options else NO_OPTIONS
+
+
+Options = Annotated[Mapping[str, Any], As(then=frozen)]
+NonEmpty = Annotated[str, As(min_length=1)]

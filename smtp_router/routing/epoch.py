@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from smtp_router.config.key_path import KeyPath
 from smtp_router.config.load import Loaded
 from smtp_router.config.plugin_use import PluginUse
-from smtp_router.config.references import KeyPath
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings, User
 from smtp_router.core.downstream import Downstream

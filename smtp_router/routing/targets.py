@@ -5,7 +5,7 @@ from operator import attrgetter
 from weakref import WeakValueDictionary
 
 from smtp_router.config.limits import NO_LIMITS
-from smtp_router.config.settings import Downstream, Settings
+from smtp_router.config.settings import DOWNSTREAM_KEYS, Downstream, Settings
 from smtp_router.core.breaker import Rules
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Change, Gauge
@@ -19,8 +19,8 @@ from smtp_router.shared.table import Table
 _OF_THE_ENTRY = {"name", "options", "limits", "provider", "replies"}
 """What an entry of the configuration says about itself, not about the server or the login there."""
 _OF_THE_LOGIN = {"user", "password", "auth"}
-_account = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY))
-_server = attrgetter(*sorted(Downstream.model_fields.keys() - _OF_THE_ENTRY - _OF_THE_LOGIN))
+_account = attrgetter(*sorted(DOWNSTREAM_KEYS - _OF_THE_ENTRY))
+_server = attrgetter(*sorted(DOWNSTREAM_KEYS - _OF_THE_ENTRY - _OF_THE_LOGIN))
 
 
 class Targets:

@@ -7,6 +7,7 @@ it, by the `Server`. A connection is a number.
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Protocol
 
 from smtp_router.config.behaviour import Behaviour
@@ -75,7 +76,7 @@ class ModelledSender:
             line = self._lines[name] = _Line(downstream, behaviour, self._clock, self._seed)
         if settings.timeouts is not self._timeouts:
             self._timeouts = settings.timeouts
-            self._shortest_s = min(dict(self._timeouts).values())
+            self._shortest_s = min(astuple(self._timeouts))
         began = self._clock.now()
         self._watcher.begins(name, began)
         limit = Limit(settings.timeouts, self._shortest_s, until, deadline)

@@ -67,8 +67,8 @@ def sides(loaded: Loaded, user: User, others: Sequence[str]) -> list[Side]:
         use = plugin_use(text, source)
         named = use.use
         if is_path(named):
-            use = use.model_copy(update={"use": str(Path(os.path.abspath(named)))})  # noqa: PTH100 - links stay links
-        with_it = user.model_copy(update={"algorithm": use})
+            use = replace(use, use=str(Path(os.path.abspath(named))))  # noqa: PTH100 - links stay links
+        with_it = replace(user, algorithm=use)
         found.append(Side(name=named, loaded=_only(loaded, with_it), source=source))
     names = [side.name for side in found]
     return [
@@ -81,5 +81,5 @@ def _only(loaded: Loaded, user: User) -> Loaded:
     """A configuration in which there is nobody else."""
     settings = loaded.settings
     position = [one.email for one in settings.users].index(user.email)
-    alone = settings.model_copy(update={"users": (user,)})
+    alone = replace(settings, users=(user,))
     return replace(loaded, settings=alone, positions=(loaded.positions[position],))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+from smtp_router.config.key_path import KeyPath
 from smtp_router.config.load import Loaded
-from smtp_router.config.references import KeyPath
 from smtp_router.core.errors import Problem
 from smtp_router.disk import Watch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from smtp_router.config.pool import PoolLimits
-from smtp_router.config.settings import Downstream, Settings
+from smtp_router.config.settings import DOWNSTREAM_KEYS, Downstream, Settings
 from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome
 from smtp_router.routing.shield import carry_on
@@ -25,7 +25,7 @@ from smtp_router.tokens.tokens import Tokens
 MAX_CONNECTIONS = 1000
 
 _NO_MATTER = frozenset({"name", "options", "provider", "limits", "replies"})
-_KEYS = sorted(Downstream.model_fields.keys() - _NO_MATTER)
+_KEYS = sorted(DOWNSTREAM_KEYS - _NO_MATTER)
 """What of a downstream's settings makes a difference to a connection: all but a few."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

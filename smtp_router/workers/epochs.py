@@ -80,8 +80,14 @@ class SharedEpochs:
         for _ in range(_TRIES):
             if await self._try(read=read):
                 return
-            read = True
+            read = read or await self._config_changed()
         _refused("what the workers have loaded is not the same: see the log")
+
+    async def _config_changed(self) -> bool:
+        """Whether one of those at work has not read the configuration as it stands now."""
+        asked = (child.ask("changed", within_s=_ASK_S) for child in self._at_work())
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return any(not isinstance(one, BaseException) and one[0] for one in found)
 
     async def _try(self, *, read: bool) -> bool:
         """Whether that settles it."""

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 
-from smtp_router.config.load import load
+from smtp_router.config.aside import Reading, load_aside
 from smtp_router.core.errors import ConfigError
 from smtp_router.crew import Crew
 from smtp_router.routing.journal import Journal
@@ -30,15 +30,17 @@ _SAID_ONCE = ("smtp_router.hooks.files", "smtp_router.hooks.installed", "smtp_ro
 class Worker:
     """What the parent talks to."""
 
-    def __init__(self, order: Order, memory: SharedMemory, journal: Journal) -> None:
+    def __init__(self, order: Order, reading: Reading, memory: SharedMemory, journal: Journal) -> None:
         """Nothing is loaded yet.
 
         Args:
             order: what the parent has said.
+            reading: the configuration to begin with.
             memory: what all workers share.
             journal: where attempts and messages are written.
         """
         self._order = order
+        self._reading = reading
         self._memory = memory
         self._journal = journal
         self._service: Service | None = None
@@ -102,7 +104,7 @@ class Worker:
             tell=lambda news: line.tell("news", news=news),
             agree=self._agree,
         )
-        return Service(load(order.config), journal=self._journal, fellows=crew)
+        return Service(self._reading.result(), journal=self._journal, fellows=crew, read=load_aside)
 
     async def _agree(self, read: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Have all workers look at what has changed; returns when they have, or after a while."""

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from smtp_router import cli
-from smtp_router.cli import main
+from smtp_router.cli.commands import commands as main
 from tests.running import environment
 
 ORIGINAL = """\
@@ -95,7 +95,7 @@ def test_a_command_is_imported_when_it_is_asked_for_and_no_other() -> None:
         """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())  # noqa: S603 - the interpreter and the words above
-    assert result.stdout.splitlines()[-1] == "['hash_password'] False"
+    assert result.stdout.splitlines()[-1] == "['commands', 'hash_password'] False"
 
 
 def test_check_takes_the_original_short_form_as_it_is() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from smtp_router.cli import main
+from smtp_router.cli.commands import commands as main
 from smtp_router.control.client import NoAnswerError, ask
 from smtp_router.testing import Answer, ScriptedDownstream
 from tests.running import PASSWORD, USER, Router, config, user

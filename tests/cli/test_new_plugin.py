@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from smtp_router.cli import main
+from smtp_router.cli.commands import commands as main
 from smtp_router.cli.plugin_parts import PARTS
 from smtp_router.cli.scaffold import BadNameError, Name, requirement
 from smtp_router.config.load import ALIASES

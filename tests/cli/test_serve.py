@@ -66,23 +66,28 @@ def test_an_address_that_is_not_here_ends_with_2(addr: str, tmp_path: Path) -> N
     assert "Traceback" not in program.output
 
 
-def test_what_a_configuration_does_not_need_is_not_imported(tmp_path: Path) -> None:
-    """Each of these takes a part of a start, and of every worker's memory."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_configuration_does_not_need_is_not_imported(workers: int, tmp_path: Path) -> None:
+    """Each of these takes a part of a start, and of each worker's memory. No reload needs them."""
     (tmp_path / "told.py").write_text(TELLS_MODULES)
-    with (
-        Witness() as witness,
-        Serve(config(user(witness, algorithm="./told.py")), tmp_path) as router,
-        router.client() as client,
-    ):
-        assert client.transaction(A, [B], HELLO).code == 250
+    with Witness() as witness:
+        settings = config(user(witness, algorithm="./told.py"), workers=workers)
+        with Serve(settings, tmp_path) as router:
+            router.configure(settings | {"idle_s": 60})
+            router.program.wait_line("reloaded")
+            with router.client() as client:
+                assert client.transaction(A, [B], HELLO).code == 250
     imported = set((tmp_path / "modules").read_text().split())
-    assert {"smtp_router.service", "smtp_router.cli.serve"} <= imported
+    assert "smtp_router.service" in imported
+    assert ("click" in imported) is (workers == 1)
     assert not imported & {
         "asn1crypto",
         "h11",
         "jinja2",
         "matplotlib",
         "oauthlib",
+        "pydantic",
+        "pydantic_core",
         "pytest",
         "scramp",
         "smtp_router.cli.demo",
@@ -90,6 +95,7 @@ def test_what_a_configuration_does_not_need_is_not_imported(tmp_path: Path) -> N
         "smtp_router.config.provider",
         "smtp_router.simulation",
         "smtp_router.testing",
+        "yaml",
     }
 
 

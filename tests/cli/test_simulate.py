@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from smtp_router.cli import main
+from smtp_router.cli.commands import commands as main
 from smtp_router.simulation import extra
 from tests.support import config_text, user_config
 

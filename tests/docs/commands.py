@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from smtp_router.cli import main as program
+from smtp_router.cli.commands import commands as program
 
 
 def commands() -> Mapping[str, click.Command]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from smtp_router.config.explain import keys_of
 from smtp_router.config.load import ALIASES, Loaded, load
 from smtp_router.config.scenario import Scenario
 from smtp_router.hooks.registry import Registry
@@ -31,9 +32,7 @@ def select_downstream(downstreams):
 """
 
 COMMANDS = commands()
-KNOWN_KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()} | {
-    *ALIASES
-}
+KNOWN_KEYS = {*ALIASES, *(key for model in MODELS for key in keys_of(model))}
 
 
 def options_of(block: Block) -> Mapping[str, object]:

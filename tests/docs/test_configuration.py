@@ -3,16 +3,18 @@
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from functools import reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from operator import or_
 from pathlib import Path
 from types import NoneType, UnionType
 
 import pytest
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from smtp_router.config import references, tree
 from smtp_router.config.auth import Auth
+from smtp_router.config.explain import keys_of
 from smtp_router.config.health import Health
 from smtp_router.config.limits import Limits
 from smtp_router.config.load import ALIASES
@@ -30,11 +32,12 @@ from smtp_router.config.settings import (
     User,
 )
 from smtp_router.config.types import HostPort, Rate, SystemdSocket, UnixPath
+from smtp_router.config.value import Value
 from tests.docs.pages import DOCS, sections, text_of, unquoted
 
 PAGE = DOCS / "configuration.md"
 
-MODELS: Mapping[type[BaseModel], str] = {
+MODELS: Mapping[type[Value], str] = {
     Settings: "The file",
     Listener: "listen[]",
     User: "users[]",
@@ -106,15 +109,12 @@ def test_every_model_of_the_settings_has_its_section() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_key_is_in_the_reference_with_its_type_and_default(model: type[BaseModel]) -> None:
+def test_every_key_is_in_the_reference_with_its_type_and_default(model: type[Value]) -> None:
     rows = sections(PAGE)[MODELS[model]].rows
     told = {unquoted(key): (without_links(kind), default) for key, kind, default, _ in rows}
     there_are = {
-        field.alias or name: (
-            TYPES_IN_WORDS.get(name) or type_in_words(field.annotation),
-            default_in_words(name, field),
-        )
-        for name, field in model.model_fields.items()
+        key: (TYPES_IN_WORDS.get(key) or type_in_words(kind), default_in_words(key, defaults_of(model)))
+        for key, kind in keys_of(model).items()
     }
     assert told == there_are
 
@@ -137,11 +137,11 @@ def test_the_bounds_of_an_expression_are_in_the_reference() -> None:
     assert f"come to {MAX_REPEATS} at most" in text_of(PAGE)
 
 
-def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def models_in(model: type[Value]) -> Iterator[type[Value]]:
     yield model
-    for field in model.model_fields.values():
-        for part in parts_of(field.annotation):
-            if isinstance(part, type) and issubclass(part, BaseModel):
+    for kind in keys_of(model).values():
+        for part in parts_of(kind):
+            if isinstance(part, type) and issubclass(part, Value):
                 yield from models_in(part)
 
 
@@ -160,18 +160,30 @@ def type_in_words(annotation: object) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in {tuple, frozenset}:
         return f"list of {type_in_words(arguments[0])}" + ("s" if origin is tuple else "")
-    if origin in {typing.Union, UnionType, typing.Annotated}:
-        return type_in_words(arguments[0])
+    if origin in {typing.Union, UnionType}:
+        return TYPES.get(reduce(or_, arguments)) or type_in_words(arguments[0])
     assert origin is Mapping, annotation
     return "mapping"
 
 
-def default_in_words(name: str, field: FieldInfo) -> str:
-    if field.is_required():
+def defaults_of(model: type[Value]) -> Mapping[str, object]:
+    """By key, for those that have one."""
+    found: dict[str, object] = {}
+    for field in fields(model):  # type: ignore[arg-type]  # all values are dataclasses
+        key = field.metadata.get("alias", field.name)
+        if field.default_factory is not MISSING:
+            found[key] = field.default_factory()
+        elif field.default is not MISSING:
+            found[key] = field.default
+    return found
+
+
+def default_in_words(key: str, defaults: Mapping[str, object]) -> str:
+    if key not in defaults:
         return "*required*"
-    if name in DEFAULTS_IN_WORDS:
-        return DEFAULTS_IN_WORDS[name]
-    default = field.get_default(call_default_factory=True, validated_data={})
+    if key in DEFAULTS_IN_WORDS:
+        return DEFAULTS_IN_WORDS[key]
+    default = defaults[key]
     return "none" if default is None else f"`{in_yaml(default)}`"
 
 
@@ -183,8 +195,10 @@ def in_yaml(value: object) -> str:
             return f"[{', '.join(map(in_yaml, value))}]"
         case dict():
             return f"{{{', '.join(f'{key}: {in_yaml(one)}' for key, one in value.items())}}}"
-        case BaseModel():
-            return in_yaml({name: getattr(value, name) for name in value.model_fields_set})
+        case Value():
+            usual, keys = defaults_of(type(value)), keys_of(type(value))
+            said = {key: getattr(value, key) for key in keys}
+            return in_yaml({key: one for key, one in said.items() if one != usual.get(key, MISSING)})
         case _:
             return str(value)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smtp_router.cli.logs import FORMATS
+from smtp_router.cli.words import FORMATS
 from tests.docs.pages import DOCS, ROOT, blocks
 from tests.docs.test_examples import EXAMPLES
 from tests.rawclient import RawClient

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router import Message
-from smtp_router.cli import main as program
+from smtp_router.cli.commands import commands as program
+from smtp_router.config.explain import keys_of
 from smtp_router.config.pool import PoolLimits
 from tests.docs.asking import MESSAGES, ask, go_through, load
 from tests.docs.pages import ROOT
-from tests.docs.test_configuration import MODELS
+from tests.docs.test_configuration import MODELS, defaults_of
 from tests.support import make_downstream, make_message
 
 EXAMPLES = ROOT / "examples"
@@ -174,7 +175,7 @@ def test_the_whole_configuration_has_every_key() -> None:
     text = (EXAMPLES / "config.yaml").read_text("utf-8")
     shown = set(re.findall(r"(?:^|[\s{#-])([a-z_]+):(?=\s|$)", text, re.MULTILINE))
     for model in MODELS:
-        assert {field.alias or name for name, field in model.model_fields.items()} <= shown
+        assert keys_of(model).keys() <= shown
 
 
 def test_the_whole_configuration_shows_the_defaults() -> None:
@@ -184,6 +185,6 @@ def test_the_whole_configuration_shows_the_defaults() -> None:
         part = text[text.index(" pool:") :] if model is PoolLimits else text
         found = re.findall(r"^ *([a-z_]+): ([\w.]+)(?: #.*)?$", part, re.MULTILINE)
         shown = dict(reversed(found))  # a key that users have, too, stands on top first
-        for name, field in model.model_fields.items():
-            if isinstance(field.default, bool | int | float):
-                assert shown[name] == str(field.default).lower(), name
+        for key, default in defaults_of(model).items():
+            if isinstance(default, bool | int | float):
+                assert shown[key] == str(default).lower(), key

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from smtp_router.cli import main as program
+from smtp_router.cli.commands import commands as program
 from smtp_router.cli.demo import ALGORITHM_TEXT, LOGIN, PASSWORD
 from tests.docs.asking import ask, load
 from tests.docs.pages import DOCS, Block, blocks, text_of

@@ -10,7 +10,7 @@ import pytest
 import scramp  # type: ignore[import-untyped]  # it has no types
 from click.testing import CliRunner
 
-from smtp_router.cli import main
+from smtp_router.cli.commands import commands as main
 from smtp_router.credentials import Kind, make
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
 from tests.running import PASSWORD, USER, Config, Router, config, one_user, user

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smtp_router import Message, Reply
+from smtp_router.config.reading import validated
 from smtp_router.config.settings import Settings
 from smtp_router.credentials import SCRAM, Verifier, verifier_of
 from smtp_router.smtp.register import Register
@@ -42,7 +43,8 @@ def make_settings(**more: Any) -> Settings:  # noqa: ANN401 - any field of the c
         "algorithm": "failover",
         "downstreams": [{"addr": "b.example:25"}],
     }
-    return Settings.model_validate(
+    return validated(
+        Settings,
         {
             "hostname": "router.example",
             "users": [user],
@@ -50,7 +52,7 @@ def make_settings(**more: Any) -> Settings:  # noqa: ANN401 - any field of the c
             "idle_s": 86_400,
             "min_upload_bytes_per_s": 1,
             **more,
-        }
+        },
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtp_router.config.reading import validated
 from smtp_router.config.settings import User
 from smtp_router.config.types import Rate
 from smtp_router.routing.policy import Networks, Turns, may_send_as
@@ -14,14 +15,15 @@ from tests.support import VirtualClock
 
 def make_user(email: str = "a", *, networks: str = "", senders: str = "") -> User:
     fields = {"networks": networks.split(), "senders": senders.split()}
-    return User.model_validate(
+    return validated(
+        User,
         {
             "email": email,
             "password": "secret",
             "algorithm": "failover",
             "downstreams": [{"addr": "b.example:25"}],
             **fields,
-        }
+        },
     )
 
 

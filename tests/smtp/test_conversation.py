@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ SETTINGS: Settings = parse(
 
 
 def conversation(*, may_log_in: bool = True, max_bytes: int = MAX_BYTES) -> Conversation:
-    site = OpenSite(SETTINGS.model_copy(update={"max_message_bytes": max_bytes}))
+    site = OpenSite(replace(SETTINGS, max_message_bytes=max_bytes))
     return Conversation(Offer(site), ("127.0.0.1" if may_log_in else "192.0.2.1", 1234))
 
 

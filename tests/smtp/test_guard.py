@@ -1,5 +1,6 @@
 """Floods and guesses, in virtual time."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ FILE = 3  # a connection's descriptor when few are in use
 
 
 def make_guard(clock: VirtualClock | None = None, *, max_files: int = 20_000, **limits: float) -> Guard:
-    settings = Settings.model_construct(users=()).model_copy(update=limits)
+    settings = replace(Settings(users=()), **limits)  # type: ignore[arg-type]  # any of them
     return Guard(lambda: settings, clock or VirtualClock(), max_files=max_files)
 
 

@@ -560,7 +560,7 @@ async def test_a_changed_hostname_is_said_anew(sending: Sending) -> None:
     with Witness() as witness:
         settings = sending.settings(witness)
         end = asyncio.get_running_loop().time() + 5
-        for now in (settings, settings.model_copy(update={"hostname": "new.example"})):
+        for now in (settings, replace(settings, hostname="new.example")):
             await sending.sender.send(
                 make_message(), settings.users[0].downstreams[0], now, until=end, deadline=end
             )

@@ -12,8 +12,7 @@ START = 1000.0
 
 
 def limits(idle_s: float = 300, rate: int = 256) -> Settings:
-    settings = Settings.model_construct(users=())
-    return settings.model_copy(update={"idle_s": idle_s, "min_upload_bytes_per_s": rate})
+    return Settings(users=(), idle_s=idle_s, min_upload_bytes_per_s=rate)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def both(memory: SharedMemory) -> list[Together]:
     return [Together(memory, PLAN, worker) for worker in range(2)]
 
 
-def guards(both: list[Together], clock: VirtualClock, **limits: float) -> list[SharedGuard]:
-    settings = Settings.model_construct(users=()).model_copy(update=limits)
+def guards(both: list[Together], clock: VirtualClock, **limits: int) -> list[SharedGuard]:
+    settings = replace(Settings(users=()), **limits)  # type: ignore[arg-type]  # any of them
     return [
         SharedGuard(lambda: settings, clock, max_files=9000, together=together, workers=2)
         for together in both
