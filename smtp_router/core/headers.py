@@ -51,9 +51,9 @@ def format_field(name: str, value: str) -> bytes:
     if not _NAME.fullmatch(name):
         message = f"{name!r} is no header field name"
         raise ValueError(message)
-    width = len(name) + len(value) + 2
-    if width <= _FIELD_WIDTH and value.isascii() and value.isprintable():
-        return b"%b: %b\r\n" % (name.encode(), value.encode())  # as nearly always: 0.6 us for 11
+    line = f"{name}: {value}"
+    if len(line) <= _FIELD_WIDTH and line.isascii() and line.isprintable():
+        return f"{line}\r\n".encode()  # as nearly always: 0.5 us for 11
     if _CONTROL.search(value):
         message = f"the value of {name} has a control character in it"
         raise ValueError(message)

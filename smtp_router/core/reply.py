@@ -5,7 +5,9 @@ one line, so no reply can split a line or put a control character on somebody's 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 MAX_TEXT_OCTETS = 400
 """A reply line may have 512 octets with its code and CRLF (RFC 5321 4.5.3.1.5); this leaves room."""
@@ -14,8 +16,8 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LINE_PREFIX = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|$)", re.ASCII)
 _PLAIN = re.compile(
-    rb"(2[0-9]{2}) (?:(2\.[0-9]{1,3}\.[0-9]{1,3}) )?"
-    rb"(?![0-9]\.)([!-~]++(?: [!-~]++)*+)\r\n"  # what looks like one more enhanced code is not plain
+    r"250 (?=.{1,390}\r\n)(?:(2\.[0-9]{1,3}\.[0-9]{1,3}) )?"  # short enough for any reply
+    r"(?![0-9]\.)([!-~]++(?: [!-~]++)*+)\r\n"  # what looks like one more enhanced code is not plain
 )
 
 
@@ -76,8 +78,9 @@ class Reply:
 
     def __str__(self) -> str:
         """The reply as one line, without CRLF."""
-        enhanced = f" {self.enhanced}" if self.enhanced else ""
-        return f"{self.code}{enhanced} {self.text}" if self.text else f"{self.code}{enhanced}"
+        if self.enhanced and self.text:  # as nearly always
+            return f"{self.code} {self.enhanced} {self.text}"
+        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
 
     @classmethod
     def parse(cls, code: int, text: str) -> "Reply":
@@ -103,25 +106,34 @@ class Reply:
         return cls(code=code, enhanced=enhanced, text=" ".join(lines))
 
 
-# What `object.__setattr__` calls in the end, which is a third of its time.
-_set_code = vars(Reply)["code"].__set__
-_set_enhanced = vars(Reply)["enhanced"].__set__
-_set_text = vars(Reply)["text"].__set__
+class _Draft:
+    """Becomes a `Reply` when it is filled in, and nothing is checked again.
+
+    One is made for every message and by every delivery. A frozen dataclass fills in each field through
+    `object.__setattr__`: 0.5 us for three of them, and 0.17 this way.
+    """
+
+    __slots__ = ("code", "enhanced", "text")
+
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        self.code = code
+        self.enhanced = enhanced
+        self.text = text
+        self.__class__ = Reply  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
+
+
+_made = cast("Callable[[int, str, str], Reply]", _Draft)
 
 
 def with_words(reply: Reply, words: str) -> Reply:
-    """This reply with more words behind its text; its codes are right already."""
-    longer = object.__new__(Reply)
-    _set_code(longer, reply.code)
-    _set_enhanced(longer, reply.enhanced)
-    _set_text(longer, printable(f"{reply.text} {words}"))
-    return longer
+    """This reply with more words behind its text, all of them the router's own: nothing is checked."""
+    return _made(reply.code, reply.enhanced, f"{reply.text} {words}")
 
 
 def plain_reply(line: bytes) -> Reply | None:
-    """Read a reply that is a single positive line of plain words, as a delivery's nearly always is.
+    """Read a reply that is 250 and one line of plain words, as a delivery's nearly always is.
 
-    It holds the promise as it stands, so nothing is checked again: a fifth of the time of `Reply.parse`,
+    It holds the promise as it stands, so nothing is checked again: a sixth of the time of `Reply.parse`,
     which reads it alike.
 
     Args:
@@ -130,12 +142,8 @@ def plain_reply(line: bytes) -> Reply | None:
     Returns:
         `None`: not such a line.
     """
-    plain = _PLAIN.fullmatch(line) if len(line) <= MAX_TEXT_OCTETS else None
+    plain = _PLAIN.fullmatch(line.decode("latin-1"))
     if plain is None:
         return None
-    code, enhanced, text = plain.groups(b"")
-    reply = object.__new__(Reply)
-    _set_code(reply, int(code))
-    _set_enhanced(reply, enhanced.decode())
-    _set_text(reply, text.decode())
-    return reply
+    enhanced, text = plain.groups("")
+    return _made(250, enhanced, text)
