@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from smtp_router.core.message import Message
+from smtp_router.core.message import Message, Session
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -16,6 +16,7 @@ class Stamp:
         self.hostname = hostname
         self._from = self._to = datetime(1, 1, 1, tzinfo=UTC)
         self._date_time = _date_time(self._from)
+        self._sessions: dict[int, tuple[str, str, str, Session]] = {}
 
     def field(self, message: Message) -> bytes:
         """The trace field for a message, with CRLF at its end.
@@ -26,19 +27,32 @@ class Stamp:
         Source: RFC 5321 4.4, RFC 3848 (with ESMTPA, ESMTPSA), RFC 6531 4.3 (UTF8SMTP…).
         """
         session, rcpt_tos, when = message.session, message.rcpt_tos, message.received_at
-        tls = f"\r\n\t({session.tls.version}, {session.tls.cipher})" if session.tls is not None else ""
+        if when.tzinfo is UTC and self._from <= when <= self._to:
+            date_time = self._date_time
+        else:
+            date_time = self._look(when)
+        begin, utf8, tls, _ = self._sessions.get(id(session)) or self._meet(session)
+        if "SMTPUTF8" in message.mail_parameters:
+            begin = utf8
         recipient = f"\r\n\tfor <{rcpt_tos[0]}>" if len(rcpt_tos) == 1 else ""
-        same_second = when.tzinfo is UTC and self._from <= when <= self._to
-        date_time = self._date_time if same_second else self._look(when)
-        return (
-            f"Received: from {session.ehlo}{_peer(session.peer)}\r\n"
-            f"\tby {self.hostname} (smtp-router) with {_protocol(message)}"
-            f" id {message.id}{tls}{recipient};\r\n"
-            f"\t{date_time}\r\n"
-        ).encode()
+        return f"{begin}{message.id}{tls}{recipient};\r\n\t{date_time}\r\n".encode()
+
+    def _meet(self, session: Session) -> tuple[str, str, str, Session]:
+        """What is the same for all messages of a session: what begins the field, in two forms, and TLS.
+
+        Kept until the second is over, with the session, so that no other has its identity: it takes as
+        long as all the rest.
+        """
+        peer, tls = session.peer, session.tls
+        begin = f"Received: from {session.ehlo}{_peer(peer)}\r\n\tby {self.hostname} (smtp-router) with "
+        cipher = f"\r\n\t({tls.version}, {tls.cipher})" if tls is not None else ""
+        ascii_, utf8 = (f"{begin}{_protocol(session, name)} id " for name in ("ESMTP", "UTF8SMTP"))
+        self._sessions[id(session)] = met = ascii_, utf8, cipher, session
+        return met
 
     def _look(self, when: datetime) -> str:
         """The date-time, kept for a whole second: it takes four times as long as all the rest."""
+        self._sessions.clear()
         date_time = _date_time(when)
         if when.tzinfo is UTC:
             self._from, self._to = when.replace(microsecond=0), when.replace(microsecond=999_999)
@@ -53,12 +67,11 @@ def _peer(address: str) -> str:
     return f" ([IPv6:{address}])" if ":" in address else f" ([{address}])"
 
 
-def _protocol(message: Message) -> str:
-    """The registered name of how the message came in."""
-    if not message.session.esmtp:
+def _protocol(session: Session, name: str) -> str:
+    """The registered name of how a message came in."""
+    if not session.esmtp:
         return "SMTP"
-    name = "UTF8SMTP" if "SMTPUTF8" in message.mail_parameters else "ESMTP"
-    return name + ("S" if message.session.tls else "") + ("A" if message.session.authenticated else "")
+    return name + ("S" if session.tls else "") + ("A" if session.authenticated else "")
 
 
 def _date_time(when: datetime) -> str:
