@@ -17,20 +17,28 @@ Source: RFC 5321 4.1.1, RFC 2920 3.1.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
 from smtp_router.config.settings import Timeouts
-from smtp_router.core.outcome import Deferred, Delivered, InDoubt, Outcome, Rejected, Stage
+from smtp_router.core.outcome import (
+    Deferred,
+    Delivered,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Stage,
+    delivered,
+)
 from smtp_router.core.reply import plain_reply
-from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, text_of
+from smtp_router.smtp.parameters import Peer
+from smtp_router.smtp.reply_reader import text_of
 from smtp_router.smtp.verdict import (
     LOGIN_CODES,
     Judge,
     name_recipient,
     together,
     unexpected,
-    verdict,
 )
 
 START_INPUT = 354
@@ -39,7 +47,7 @@ OUT_OF_STEP = "a reply that belongs to no command"
 
 _RSET = b"RSET\r\n"
 
-_GO_AHEAD = re.compile(2 * rb"2[0-9]{2} [^\r\n]*+\r\n" + rb"354 [^\r\n]*+\r\n")
+_GO_AHEAD = re.compile(2 * rb"2[0-9]{2} [^\r\n]{0,999}+\r\n" + rb"354 [^\r\n]{0,999}+\r\n")
 
 
 class Next(Enum):
@@ -59,90 +67,94 @@ class Next(Enum):
     """Close the connection at once."""
 
 
+# Whoever looks up a member of an `Enum` in Python 3.11 waits 70 ns for it.
+_CONTENT, _KEEP, _QUIT = Next.CONTENT, Next.KEEP, Next.QUIT
+
+
 class Handover:
     """MAIL, RCPT, DATA, content, and what became of it."""
 
-    __slots__ = (
-        "_accepted",
-        "_answers_each",
-        "_commands",
-        "_data",
-        "_finals",
-        "_goes_at_once",
-        "_is_kept",
-        "_is_resetting",
-        "_judge",
-        "_parts",
-        "_pipelining",
-        "_recipients",
-        "_refusal",
-        "_said",
-        "answered",
-        "dot_is_out",
-        "is_dead",
-        "outcome",
-        "say",
-    )
+    answered: int = 0
+    """How many replies have come."""
+    outcome: Outcome | None = None
+    """What became of the message, as soon as that is certain."""
+    is_dead: bool = False
+    """Whether a kept connection was lost before MAIL was answered; the message can go elsewhere."""
+    dot_is_out: bool = False
+    """Whether all of the content was handed over to the system."""
+    _said: int = 3
+    """How many commands went out: MAIL, a single RCPT and DATA, as nearly always."""
+    _is_resetting: bool = False
+    _parts: bool = False
+    _refusals: int = 0
+    _refusal: Outcome | None = None
+    _finals: tuple[Outcome, ...] = ()
+    _rest: Iterator[str]
+    """What is still to be said, where not all went out at once."""
 
     def __init__(
         self,
-        envelope: Sequence[str],
+        envelope: str,
         recipients: Sequence[str],
+        content: Sequence[bytes],
+        peer: Peer,
+        judge: Judge,
         *,
-        pipelining: bool,
-        kept: bool = False,
-        each: bool = False,
-        judge: Judge = verdict,
+        kept: bool,
+        timeouts: Timeouts,
+        until: float,
+        deadline: float,
+        on_final: Callable[[], None],
     ) -> None:
         """Be ready to begin.
 
         Args:
-            envelope: MAIL and every RCPT, as command lines without CRLF.
+            envelope: MAIL and every RCPT, as command lines with CRLF.
             recipients: whose RCPT they are, for the outcome.
-            pipelining: whether the downstream offers it.
-            kept: whether the connection was used before; then it may turn out to be dead.
-            each: whether each recipient gets a reply to the content, as in LMTP (RFC 2033 4.2).
+            content: wire octets, the final dot with its CRLF at their end.
+            peer: the downstream. By LMTP each recipient gets a reply to the content (RFC 2033 4.2).
             judge: says what the downstream's replies mean.
+            kept: whether the connection was used before; then it may turn out to be dead.
+            timeouts: per stage, in seconds.
+            until: the instant by which the final dot must be out.
+            deadline: the instant by which the outcome must be known.
+            on_final: to be called right before the final dot goes out.
         """
-        self._answers_each = each
-        self._finals: list[Outcome] = []
-        self._commands = (*envelope, "DATA")
-        self._data = len(envelope)
         self._recipients = recipients
-        self._pipelining = pipelining
-        self._is_kept = kept
+        self.content = content
+        self._peer = peer
         self._judge = judge
-        self._is_resetting = False
-        self._accepted = False
-        self._parts = False
-        self._refusal: Outcome | None = None
-        self._said = 0
-        self._goes_at_once = pipelining and self._data == 2  # noqa: PLR2004 - MAIL and a single RCPT
-        self.answered = 0
-        """How many replies have come."""
-        self.outcome: Outcome | None = None
-        """What became of the message, as soon as that is certain."""
-        self.is_dead = False
-        """Whether a kept connection was lost before MAIL was answered; the message can go elsewhere."""
-        self.dot_is_out = False
-        """Whether all of the content was handed over to the system."""
-        self.say = b""
-        self._say_more()
+        self._is_kept = kept
+        self.timeouts = timeouts
+        self.until = until
+        self.deadline = deadline
+        self.on_final = on_final
+        self._data = data = len(recipients) + 1
+        if "pipelining" not in peer.extensions:
+            self._said = 0
+            self._rest = iter(f"{envelope}DATA".split("\r\n"))
+            self._say_more()
+        elif data == 2:  # noqa: PLR2004 - MAIL and a single RCPT
+            self.say = f"{envelope}DATA\r\n".encode()
+        else:
+            self._said = data
+            self._rest = iter(("DATA",))
+            self.say = envelope.encode()
 
     @property
     def is_decided(self) -> bool:
         """Whether it is known what becomes of the message, or that this connection cannot tell."""
         return self.outcome is not None or self.is_dead
 
-    def limit_s(self, timeouts: Timeouts) -> float:
+    def limit_s(self) -> float:
         """How long the next reply may take; while the content is being sent, nothing is owed."""
         if self.answered == 0:
-            return timeouts.mail_s
+            return self.timeouts.mail_s
         if self.answered < self._data or self._is_resetting:
-            return timeouts.rcpt_s
+            return self.timeouts.rcpt_s
         if self.answered == self._data:
-            return timeouts.data_s
-        return timeouts.final_s if self.dot_is_out else math.inf
+            return self.timeouts.data_s
+        return self.timeouts.final_s if self.dot_is_out else math.inf
 
     def at_once(self, octets: bytes) -> Next | None:
         """Take a segment, if it is what nearly always comes: all replies that are owed, a line each.
@@ -153,19 +165,15 @@ class Handover:
         Returns:
             What is next; `None`: nothing was taken.
         """
-        if self.answered == 0:
-            whole = self._goes_at_once and len(octets) <= MAX_LINE_OCTETS
-            if whole and _GO_AHEAD.fullmatch(octets):
-                self._accepted = True
-                self.answered = self._said
-                self._said += 1
-                return Next.CONTENT
-        elif self.dot_is_out and self.answered > self._data and not self._answers_each:
-            reply = plain_reply(octets)
+        if self.dot_is_out:
+            reply = None if self._peer.is_lmtp else plain_reply(octets)
             if reply is not None:
                 self.answered += 1
-                self.outcome = Delivered(reply=reply)
-                return Next.QUIT if self._parts else Next.KEEP
+                self.outcome = delivered(reply)
+                return _QUIT if self._parts else _KEEP
+        elif self.answered == 0 and self._said > self._data and _GO_AHEAD.fullmatch(octets):
+            self.answered = self._said
+            return _CONTENT
         return None
 
     def on_reply(self, code: int, octets: bytes) -> Next:
@@ -176,7 +184,6 @@ class Handover:
             return Next.KEEP if 200 <= code < 300 else Next.CLOSE  # noqa: PLR2004
         if position < self._data:
             if self._refusal is None and self.answered < self._said and 200 <= code < 300:  # noqa: PLR2004
-                self._accepted = True
                 return Next.WAIT  # as nearly always
             return self._on_envelope(position, code, octets)
         if position == self._data:
@@ -221,19 +228,14 @@ class Handover:
         return Stage.DATA if position == self._data else Stage.FINAL
 
     def _say_more(self) -> Next:
-        """Say the next command, or all that may go out with it."""
-        begin = self._said
-        self._said = begin + 1
-        if self._pipelining and begin == 0:
-            self._said = self._data + self._goes_at_once
-        self.say = "\r\n".join((*self._commands[begin : self._said], "")).encode()
+        """Say the next command."""
+        self._said += 1
+        self.say = f"{next(self._rest)}\r\n".encode()
         return Next.SAY
 
     def _on_envelope(self, position: int, code: int, octets: bytes) -> Next:
         """MAIL or RCPT is answered."""
-        if 200 <= code < 300:  # noqa: PLR2004
-            self._accepted = True
-        else:
+        if not 200 <= code < 300:  # noqa: PLR2004
             self._refused(position, code, octets)
             if not _goes_on(code):
                 return self._close()
@@ -248,6 +250,7 @@ class Handover:
 
     def _refused(self, position: int, code: int, octets: bytes) -> None:
         """Remember a refusal; one for good outweighs any that are transient, whatever their order."""
+        self._refusals += 1
         stage = self._stage_of(position)
         if position == 0 and code == CLOSING and self._is_kept:
             self.is_dead = True  # it was closing before it was asked
@@ -267,7 +270,6 @@ class Handover:
     def _on_data(self, code: int, octets: bytes) -> Next:
         if self.outcome is None:
             if code == START_INPUT:
-                self._said += 1
                 return Next.CONTENT
             text = text_of(octets)
             self.outcome = self._judge(Stage.DATA, code, text) or unexpected(Stage.DATA, code, text)
@@ -283,8 +285,8 @@ class Handover:
             return Next.CLOSE
         assert outcome is not None  # behind the dot, any reply is one
         goes_on = isinstance(outcome, Delivered) or _goes_on(code)
-        if self._answers_each:
-            self._finals.append(outcome)
+        if self._peer.is_lmtp:
+            self._finals += (outcome,)
             if goes_on and len(self._finals) < len(self._recipients):
                 return Next.WAIT
             outcome = together(self._finals, self._recipients)
@@ -297,10 +299,9 @@ class Handover:
         """There will be no content; what was begun is taken back."""
         if self._parts:
             return Next.QUIT
-        if not self._accepted:
-            return Next.KEEP
+        if self._refusals == min(self.answered, self._data):
+            return Next.KEEP  # nothing was begun
         self._is_resetting = True
-        self._said += 1
         self.say = _RSET
         return Next.SAY
 

@@ -1,7 +1,6 @@
 """Does what a `Pool` decides: opens, lends, keeps, closes."""
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -65,14 +64,12 @@ class Keeper:
         self._hostname = hostname
         self._house = house
         self._make_room = make_room
+        self._alarm = house.alarm
+        self.now = house.loop.time
+        """The present instant, by the event loop's clock."""
         self._slots: dict[Channel, Slot[Channel]] = {}
         login = f" as {downstream.user}" if downstream.user is not None else ""
         self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", self._limits)
-
-    def at_hand(self) -> Channel | None:
-        """A connection that has been used before and is idle; `None`: ask for one with `lend`."""
-        slot = self.pool.at_hand(self._house.loop.time())
-        return None if slot is None else slot.connection
 
     async def lend(
         self, downstream: Downstream, timeouts: Timeouts, until: float, *, fresh: bool = False
@@ -89,7 +86,7 @@ class Keeper:
             AttemptEnded: with why there is none.
         """
         while True:
-            slot, close = self.pool.take(self._house.loop.time(), fresh=fresh)
+            slot, close = self.pool.take(self.now(), fresh=fresh)
             if close:
                 self._quit(close)
             if slot is None:
@@ -106,7 +103,7 @@ class Keeper:
     def retire(self) -> None:
         """Keep nothing from now on."""
         self._quit(self.pool.retire())
-        self._house.alarm.forget(self)
+        self._alarm.forget(self)
 
     def evict(self) -> None:
         """Close what has been idle for longest."""
@@ -115,26 +112,22 @@ class Keeper:
     def check(self, now: float) -> float:
         """Close what is idle for too long (see `Alarm`)."""
         self._quit(self.pool.expire(now))
-        due = self.pool.next_expiry()
-        if due == math.inf:
-            self._house.alarm.forget(self)
-        return max(due, now + GRAIN_S)
+        if not self._slots:
+            self._alarm.forget(self)
+        return max(self.pool.next_expiry(), now + GRAIN_S)
 
     # What a channel tells (see `smtp_router.smtp.channel.Owner`)
 
     def ready(self, channel: Channel) -> None:
         """A connection can be used again."""
-        slot, now = self._slots[channel], self._house.loop.time()
-        grant, close = self.pool.give_back(slot, now)
+        slot = self._slots[channel]
+        grant, close = self.pool.give_back(slot, self.now())
         if close:
             self._quit(close)
         if grant is not None:
             self._grant(grant)
-        elif not close:
-            alarm = self._house.alarm
-            alarm.watch(self)
-            if slot.expires_at < alarm.at:
-                alarm.by(slot.expires_at)
+        elif slot.expires_at < self._alarm.at and not close:
+            self._alarm.by(slot.expires_at)
 
     def gone(self, channel: Channel) -> None:
         """A connection cannot be used any more."""
@@ -158,7 +151,7 @@ class Keeper:
             self.ready(slot.connection)
 
     def _drop(self, slot: Slot[Channel]) -> None:
-        self._grant(self.pool.drop(slot, self._house.loop.time()))
+        self._grant(self.pool.drop(slot, self.now()))
 
     def _quit(self, channels: Iterable[Channel]) -> None:
         for channel in channels:
@@ -199,12 +192,14 @@ class Keeper:
                 self._channel(opening).quit()
             else:
                 opening.abort()
-            if isinstance(error, AttemptEnded) and self._house.loop.time() < until:
+            if isinstance(error, AttemptEnded) and self.now() < until:
                 self._turn_away(error.outcome)
             self._drop(slot)
             raise
         channel = slot.connection = self._channel(opening)
         self._slots[channel] = slot
+        if not self.pool.is_retired:
+            self._alarm.watch(self)
         return channel
 
     def _turn_away(self, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ SIZE is the size of what is sent, where the downstream offers SIZE.
 Source: RFC 6152 3, RFC 6531 3.6, RFC 8689 4.2, RFC 3461 5.2, RFC 4954 5, RFC 1870 6.
 """
 
+import re
 from dataclasses import dataclass
 
 from smtp_router.core.headers import header_end
@@ -23,6 +24,10 @@ from smtp_router.core.message import Message, Parameters, on_the_wire
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.verdict import AttemptEnded
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_RCPT = "\r\nRCPT TO:<"
+_NEXT_RCPT = f">{_RCPT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +45,8 @@ class Peer:
     is_lmtp: bool = False
 
 
-def mail_parameters(peer: Peer, message: Message, size: int) -> str:
-    """The parameters of MAIL, each with a blank in front of it.
+def envelope(peer: Peer, message: Message, size: int) -> str:
+    """MAIL and every RCPT, as command lines with CRLF.
 
     Args:
         peer: the downstream.
@@ -50,14 +55,36 @@ def mail_parameters(peer: Peer, message: Message, size: int) -> str:
 
     Raises:
         AttemptEnded: the downstream lacks something that the message needs.
+        ValueError: there is a control character in what a plugin put into the envelope.
+    """
+    offered, mail_from, rcpt_tos = peer.extensions, message.mail_from, message.rcpt_tos
+    words = mail_from + "".join(rcpt_tos)
+    parameters = f" SIZE={size}" if "size" in offered else ""
+    # the addresses, which a plugin may have changed, may need SMTPUTF8 without a word in the parameters
+    if message.mail_parameters or not words.isascii():
+        parameters += mail_parameters(peer, message)
+        words += parameters
+    if any(message.rcpt_parameters) and "dsn" in offered:
+        told = [f"{to}>{_rcpt_parameters(message, position)}" for position, to in enumerate(rcpt_tos)]
+        words += "".join(told)
+        rcpts = _RCPT.join(told)
+    else:
+        rcpts = f"{_NEXT_RCPT.join(rcpt_tos)}>"
+    if not words.isprintable() and _CONTROL.search(words):
+        raise ValueError("a control character in the envelope")
+    return f"MAIL FROM:<{mail_from}>{parameters}{_RCPT}{rcpts}\r\n"
+
+
+def mail_parameters(peer: Peer, message: Message) -> str:
+    """The parameters of MAIL but SIZE, each with a blank in front of it.
+
+    Raises:
+        AttemptEnded: the downstream lacks something that the message needs.
     """
     offered = peer.extensions
     given = message.mail_parameters
-    parameters = f" SIZE={size}" if "size" in offered else ""
-    # the addresses, which a plugin may have changed, may need SMTPUTF8 without a word in the parameters
     ascii_envelope = message.mail_from.isascii() and all(map(str.isascii, message.rcpt_tos))
-    if ascii_envelope and not given:
-        return parameters
+    parameters = ""
     if "BODY" in given:
         parameters += _body(offered, message)
     if not ascii_envelope or "SMTPUTF8" in given:
@@ -71,7 +98,7 @@ def mail_parameters(peer: Peer, message: Message, size: int) -> str:
     return parameters
 
 
-def rcpt_parameters(message: Message, position: int) -> str:
+def _rcpt_parameters(message: Message, position: int) -> str:
     """The parameters of the RCPT for the recipient at this position; the same. They need DSN."""
     if position >= len(message.rcpt_parameters):
         return ""

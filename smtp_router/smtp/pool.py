@@ -25,6 +25,7 @@ class Slot(Generic[Connection]):
 
     Args:
         opened_at: since when.
+        too_old_at: from when on it is used no more.
         connection: `None` until it is opened, by whoever has the slot.
         messages: for how many it was lent.
         idle_since: when it came back.
@@ -32,6 +33,7 @@ class Slot(Generic[Connection]):
     """
 
     opened_at: float
+    too_old_at: float
     connection: Connection | None = None
     messages: int = 0
     idle_since: float = 0.0
@@ -61,7 +63,6 @@ class Pool(Generic[Connection, Waiter]):
         self._max_messages = limits.max_messages_per_connection
         self._idle_s = limits.idle_s
         self._max_age_s = limits.max_connection_age_s
-        self._is_retired = False
         self._slots: set[Slot[Connection]] = set()
         self._idle: list[Slot[Connection]] = []
         self._waiting: deque[Waiter] = deque()
@@ -70,11 +71,16 @@ class Pool(Generic[Connection, Waiter]):
         """Where to, and how many do what."""
         opening = sum(slot.connection is None for slot in self._slots)
         busy = len(self._slots) - len(self._idle) - opening
-        retired = ", retired" if self._is_retired else ""
+        retired = ", retired" if self.is_retired else ""
         return (
             f"<Pool {self._name}: {busy} busy, {len(self._idle)} idle, {opening} opening"
             f" of {self._max_connections}, {len(self._waiting)} waiting{retired}>"
         )
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether it keeps nothing any more."""
+        return self._max_messages == 0
 
     @property
     def is_empty(self) -> bool:
@@ -88,9 +94,10 @@ class Pool(Generic[Connection, Waiter]):
 
     def at_hand(self, now: float) -> Slot[Connection] | None:
         """What `take` would lend with nothing to open or close, as nearly always; else `None`."""
-        if not self._idle or now >= self._idle[-1].expires_at:
+        idle = self._idle
+        if not idle or now >= idle[-1].expires_at:
             return None
-        slot = self._idle.pop()
+        slot = idle.pop()
         slot.messages += 1
         return slot
 
@@ -141,9 +148,9 @@ class Pool(Generic[Connection, Waiter]):
         Returns:
             Whose turn it is now, if somebody waits. And what to close.
         """
-        assert slot.connection is not None
-        too_old_at = slot.opened_at + self._max_age_s
-        if self._is_retired or slot.messages >= self._max_messages or now >= too_old_at:
+        too_old_at = slot.too_old_at
+        if slot.messages >= self._max_messages or now >= too_old_at:
+            assert slot.connection is not None
             return self.drop(slot, now), (slot.connection,)
         if self._waiting:
             slot.messages += 1
@@ -178,7 +185,7 @@ class Pool(Generic[Connection, Waiter]):
 
     def retire(self) -> Sequence[Connection]:
         """Keep nothing from now on; what is idle, to be closed."""
-        self._is_retired = True
+        self._max_messages = 0
         return self._remove(list(self._idle))
 
     @property
@@ -186,7 +193,7 @@ class Pool(Generic[Connection, Waiter]):
         return len(self._slots) >= self._max_connections
 
     def _open(self, now: float) -> Slot[Connection]:
-        slot: Slot[Connection] = Slot(opened_at=now, messages=1)
+        slot: Slot[Connection] = Slot(now, now + self._max_age_s, messages=1)
         self._slots.add(slot)
         return slot
 

@@ -32,7 +32,7 @@ def text_of(octets: bytes) -> str:
 class ReplyReader:
     """Octets in, replies out."""
 
-    __slots__ = ("_code", "_is_broken", "_lines", "_rest")
+    __slots__ = ("_code", "_is_broken", "_lines", "_rest", "is_partial")
 
     def __init__(self) -> None:
         """Nothing is read yet."""
@@ -40,22 +40,22 @@ class ReplyReader:
         self._code = b""
         self._lines: list[bytes] = []
         self._is_broken = False
-
-    @property
-    def is_partial(self) -> bool:
+        self.is_partial = False
         """Whether something is left that is no whole reply, or never will be one."""
-        return bool(self._rest or self._lines or self._is_broken)
 
     def feed(self, octets: bytes) -> list[WireReply]:
         """Take what has come; the replies that are complete by now."""
         if self._is_broken:
             return []
-        if self._rest:
-            octets = self._rest + octets
-        elif not self._lines and len(octets) <= MAX_LINE_OCTETS:
+        if not self.is_partial and len(octets) <= MAX_LINE_OCTETS:
             plain = _PLAIN.findall(octets)
             if sum(map(len, plain)) == len(octets):  # as nearly always: the rules below, in one step
                 return [(int(line[:3]), line[4:-2]) for line in plain]
+        replies = self._read(self._rest + octets)
+        self.is_partial = bool(self._rest or self._lines or self._is_broken)
+        return replies
+
+    def _read(self, octets: bytes) -> list[WireReply]:
         replies: list[WireReply] = []
         start = 0
         while end := octets.find(b"\n", start) + 1:

@@ -1,7 +1,6 @@
 """The sender: one message to one downstream over real SMTP, recipients all or nothing."""
 
 import asyncio
-import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +16,7 @@ from smtp_router.smtp.client_tls import ClientTLS
 from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.outbox import Outbox
-from smtp_router.smtp.parameters import Peer, mail_parameters, rcpt_parameters
+from smtp_router.smtp.parameters import envelope
 from smtp_router.smtp.received import Stamp
 from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
 from smtp_router.tokens.tokens import Tokens
@@ -27,7 +26,6 @@ MAX_CONNECTIONS = 1000
 _NO_MATTER = frozenset({"name", "options", "provider", "limits", "replies"})
 _KEYS = sorted(DOWNSTREAM_KEYS - _NO_MATTER)
 """What of a downstream's settings makes a difference to a connection: all but a few."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class SmtpSender:
@@ -73,37 +71,52 @@ class SmtpSender:
         A kept connection that turns out to be dead before it has answered MAIL says nothing about the
         downstream, so the message goes over a fresh one within the same attempt.
         """
-        way = self._way(downstream, settings.hostname)
-        received = way.stamp.field(message)
+        way = self._ways.get(id(downstream))  # by identity, since values take time to compare
+        if way is None or way.stamp.hostname != settings.hostname:
+            way = self._way(downstream, settings.hostname)
+        keeper = way.keeper
         stuffed = on_the_wire(message)
+        received = way.stamp.field(message)
         content = (received, *stuffed.pieces, b".\r\n")
         size = len(received) + stuffed.size
-        keeper, timeouts = way.keeper, settings.timeouts
-        fresh = False
+        now = keeper.now()
+        slot = keeper.pool.at_hand(now)
+        channel = None if slot is None else slot.connection
+        kept, fresh = True, False
         try:
             while True:
-                channel = None if fresh else keeper.at_hand()
-                kept = channel is not None
                 if channel is None:
-                    channel = await keeper.lend(downstream, timeouts, until, fresh=fresh)
-                    kept = keeper.is_used(channel)
+                    channel = await keeper.lend(downstream, settings.timeouts, until, fresh=fresh)
+                    kept, now = keeper.is_used(channel), keeper.now()
+                peer = channel.peer
                 try:
-                    handover = _handover(channel.peer, message, size, judge=way.judge, kept=kept)
+                    commands = envelope(peer, message, size)
                 except BaseException:
                     keeper.ready(channel)
                     raise
-                result = channel.begin(
-                    handover,
+                handover = Handover(
+                    commands,
+                    message.rcpt_tos,
                     content,
-                    timeouts,
+                    peer,
+                    way.judge,
+                    kept=kept,
+                    timeouts=settings.timeouts,
                     until=until,
                     deadline=deadline,
                     on_final=on_final,
                 )
-                outcome = await _outcome(channel, handover, result)
+                result = channel.begin(handover, now)
+                try:
+                    outcome = await result
+                except asyncio.CancelledError:
+                    left = channel.cancelled(handover) if result.cancelled() else result
+                    if left is None:
+                        raise
+                    outcome = await _to_the_end(channel, handover, left)
                 if outcome is not None:
                     return outcome
-                fresh = True
+                channel, fresh = None, True
         except AttemptEnded as ended:
             return ended.outcome
 
@@ -143,10 +156,6 @@ class SmtpSender:
             await self._shared.tokens.close()
 
     def _way(self, downstream: Downstream, hostname: str) -> "_Way":
-        """The way there; looked up by identity first, since values take time to compare."""
-        way = self._ways.get(id(downstream))
-        if way is not None and way.downstream is downstream and way.stamp.hostname == hostname:
-            return way
         if self._stamp.hostname != hostname:
             self._stamp = Stamp(hostname)
         keeper = self._keeper(downstream, hostname)
@@ -191,6 +200,7 @@ class _Way:
     """What is the same for all messages that go to a downstream."""
 
     downstream: Downstream
+    """While it is held here, no other has its identity."""
     keeper: Keeper
     judge: Judge
     stamp: Stamp
@@ -215,41 +225,8 @@ class _Wanted:
         )
 
 
-def _handover(peer: Peer, message: Message, size: int, *, judge: Judge, kept: bool) -> Handover:
-    """The commands for a message.
-
-    Raises:
-        AttemptEnded: the downstream lacks something that the message needs.
-        ValueError: there is a control character in what a plugin put into the envelope.
-    """
-    offered, recipients = peer.extensions, message.rcpt_tos
-    mail = f"MAIL FROM:<{message.mail_from}>{mail_parameters(peer, message, size)}"
-    rcpts = [f"RCPT TO:<{recipient}>" for recipient in recipients]
-    if "dsn" in offered and message.rcpt_parameters:
-        rcpts = [f"{rcpt}{rcpt_parameters(message, position)}" for position, rcpt in enumerate(rcpts)]
-    envelope = (mail, *rcpts)
-    if not "".join(envelope).isprintable() and any(map(_CONTROL.search, envelope)):
-        raise ValueError("a control character in the envelope")
-    return Handover(
-        envelope,
-        recipients,
-        pipelining="pipelining" in offered,
-        kept=kept,
-        each=peer.is_lmtp,
-        judge=judge,
-    )
-
-
-async def _outcome(channel: Channel, handover: Handover, result: Result) -> Outcome | None:
-    """Wait for a transaction's outcome, also when cancelled once the content is passed on."""
-    try:
-        return await result
-    except asyncio.CancelledError:
-        if result.cancelled():
-            known = channel.cancelled(handover)
-            if known is None:
-                raise
-            result = known
+async def _to_the_end(channel: Channel, handover: Handover, result: Result) -> Outcome | None:
+    """Wait for an outcome that has to be known, whoever is cancelled."""
     try:
         return await carry_on(result)
     except asyncio.CancelledError:

@@ -413,7 +413,7 @@ class _Site:
 def _lacking_everything(message: Message) -> Outcome:
     """What becomes of a message at a downstream that offers no extension."""
     with pytest.raises(AttemptEnded) as ended:
-        mail_parameters(Peer(is_verified=True), message, message.size)
+        mail_parameters(Peer(is_verified=True), message)
     return ended.value.outcome
 
 

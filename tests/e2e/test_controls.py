@@ -35,13 +35,13 @@ def answers_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def drops_a_recipient(patch: pytest.MonkeyPatch) -> None:
-    right = sender._handover  # noqa: SLF001 - it is to be wrong inside
+    send = SmtpSender.send
 
-    def wrong(peer: Any, message: Message, *arguments: Any, **more: Any) -> object:  # noqa: ANN401
+    async def wrong(self: SmtpSender, message: Message, *arguments: Any, **more: Any) -> object:  # noqa: ANN401
         fewer = message.rcpt_tos[:-1] or message.rcpt_tos
-        return right(peer, message.replace(rcpt_tos=fewer), *arguments, **more)
+        return await send(self, message.replace(rcpt_tos=fewer), *arguments, **more)
 
-    patch.setattr(sender, "_handover", wrong)
+    patch.setattr(SmtpSender, "send", wrong)
 
 
 def rewrites_a_line_end(patch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from smtp_router import Message, Outcome
 from smtp_router.config.load import parse
-from smtp_router.config.settings import Settings
+from smtp_router.config.settings import Settings, Timeouts
+from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.sender import SmtpSender
+from smtp_router.smtp.verdict import verdict
 from tests.running import Config, downstream, one_user
 from tests.support import make_message
 from tests.witness import Witness
@@ -22,6 +26,33 @@ BIG = make_message(content=b"Subject: big\r\n\r\n" + 1_000_000 * b"0123456789 ab
 ONCE: Mapping[str, object] = MappingProxyType({"pool": {"max_messages_per_connection": 1}})
 """For a downstream whose connections are not kept."""
 NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def handover(
+    recipients: Sequence[str] = ("a@b.example",),
+    content: Sequence[bytes] = (),
+    on_final: Callable[[], None] = lambda: None,
+    *,
+    pipelining: bool = True,
+    lmtp: bool = False,
+    kept: bool = False,
+    timeouts: Timeouts | None = None,
+    until: float = math.inf,
+    deadline: float = math.inf,
+) -> Handover:
+    """A handover that says MAIL and RCPT, and no more about them."""
+    return Handover(
+        "MAIL\r\n" + len(recipients) * "RCPT\r\n",
+        recipients,
+        content,
+        Peer(extensions=frozenset({"pipelining"} if pipelining else ()), is_lmtp=lmtp),
+        verdict,
+        kept=kept,
+        timeouts=timeouts or Timeouts(),
+        until=until,
+        deadline=deadline,
+        on_final=on_final,
+    )
 
 
 @dataclass

@@ -12,15 +12,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Stage
-from smtp_router.config.settings import Timeouts
 from smtp_router.core.message import on_the_wire
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS
 from smtp_router.smtp.channel import QUIT_S, Channel, Result
-from smtp_router.smtp.handover import Handover
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer
-from tests.smtp.sending import BIG, Sending, until
+from tests.smtp.sending import BIG, Sending, handover, until
 from tests.witness import HANG, Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -61,16 +59,11 @@ class Line:
         on_final: Callable[[], None] = lambda: None,
         content: Sequence[bytes] = (b"hello\r\n", b".\r\n"),
     ) -> Result:
-        handover = Handover(["MAIL", "RCPT"], ["a@b.example"], pipelining=True)
         now = self.loop.time()
-        return self.channel.begin(
-            handover,
-            content,
-            Timeouts(),
-            until=now + seconds,
-            deadline=now + deadline_s,
-            on_final=on_final,
+        asked = handover(
+            content=content, on_final=on_final, until=now + seconds, deadline=now + deadline_s
         )
+        return self.channel.begin(asked, now)
 
     async def hears(self, octets: bytes) -> None:
         """The peer reads so much."""
@@ -324,9 +317,8 @@ def rush(transport: Rushing) -> tuple[Channel, Result]:
     loop = asyncio.get_running_loop()
     channel = Channel(Peer(), Owner(), Alarm(loop), set(), Outbox(loop))
     channel.take_over(transport)
-    handover = Handover(["MAIL", "RCPT"], ["a@b.example"], pipelining=True)
-    soon = loop.time() + 5
-    result = channel.begin(handover, BODY, Timeouts(), until=soon, deadline=soon)
+    now = loop.time()
+    result = channel.begin(handover(content=BODY, until=now + 5, deadline=now + 5), now)
     channel.data_received(b"".join(AGREES))
     return channel, result
 

@@ -13,15 +13,12 @@ from smtp_router import Deferred, Delivered, InDoubt, Outcome, Rejected, Reply, 
 from smtp_router.config.settings import Timeouts
 from smtp_router.smtp.handover import Handover, Next
 from smtp_router.smtp.reply_reader import MAX_LINE_OCTETS, ReplyReader
+from tests.smtp import sending
+
+begin = sending.handover
 
 ONE = ("a@b.example",)
 TWO = ("a@b.example", "c@b.example")
-
-
-def begin(recipients: tuple[str, ...] = ONE, *, pipelining: bool = True, kept: bool = False) -> Handover:
-    return Handover(
-        ["MAIL", *("RCPT" for _ in recipients)], recipients, pipelining=pipelining, kept=kept
-    )
 
 
 @dataclass
@@ -369,14 +366,14 @@ STATES = (BEGUN, State(1, asked=False), State(sent=False), SENT, PARTING)
     SEGMENTS,
     st.sampled_from(STATES),
     st.builds(
-        dict, pipelining=st.booleans(), kept=st.booleans(), each=st.booleans(), count=st.integers(1, 2)
+        dict, pipelining=st.booleans(), kept=st.booleans(), lmtp=st.booleans(), count=st.integers(1, 2)
     ),
 )
 @example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 1})
 @example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 2})
 @example(b"250 2.0.0 taken\r\n", SENT, {"pipelining": True, "count": 1})
 @example(b"250 2.0.0 taken\r\n", PARTING, {"pipelining": True, "count": 1})
-@example(b"250 2.0.0 taken\r\n", SENT, {"pipelining": True, "count": 2, "each": True})
+@example(b"250 2.0.0 taken\r\n", SENT, {"pipelining": True, "count": 2, "lmtp": True})
 @example(b"250 " + MAX_LINE_OCTETS * b"x" + b"\r\n", SENT, {"pipelining": True, "count": 1})
 def test_what_is_taken_at_once_is_as_if_it_was_read_reply_by_reply(
     segment: bytes, state: State, how: dict[str, Any]
@@ -385,7 +382,7 @@ def test_what_is_taken_at_once_is_as_if_it_was_read_reply_by_reply(
     recipients = TWO[: options.pop("count")]
 
     def made() -> Handover:
-        handover = Handover(["MAIL", *("RCPT" for _ in recipients)], recipients, **options)
+        handover = begin(recipients, **options)
         state.bring(handover, len(recipients))
         return handover
 
@@ -401,7 +398,8 @@ def test_what_is_taken_at_once_is_as_if_it_was_read_reply_by_reply(
 
 
 def _all_of(handover: Handover) -> dict[str, object]:
-    return {name: getattr(handover, name) for name in Handover.__slots__}
+    names = {*vars(handover), *Handover.__annotations__} - {"_rest"}
+    return {name: getattr(handover, name) for name in names}
 
 
 def test_what_nearly_always_comes_is_taken_at_once() -> None:
@@ -446,14 +444,14 @@ def test_one_that_keeps_silent_was_not() -> None:
 
 def test_every_reply_has_its_own_limit() -> None:
     timeouts = Timeouts(mail_s=1, rcpt_s=2, data_s=3, final_s=4)
-    handover = begin(TWO)
+    handover = begin(TWO, timeouts=timeouts)
     limits = []
     for reply in ("250", "250", "250", "354"):
-        limits.append(handover.limit_s(timeouts))
+        limits.append(handover.limit_s())
         play(handover, reply, early=True)
-    limits.append(handover.limit_s(timeouts))
+    limits.append(handover.limit_s())
     handover.dot_is_out = True
-    limits.append(handover.limit_s(timeouts))
+    limits.append(handover.limit_s())
     assert limits == [1, 2, 2, 3, math.inf, 4]
 
 
