@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
-from smtp_router.core.message import Message, Session
+from smtp_router.core.message import TLS, Message
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_Origin = tuple[str, str, TLS | None, bool, bool, bool]
+"""What the field says of the client: EHLO, address, TLS, ESMTP, login, SMTPUTF8."""
 
 
 class Stamp:
@@ -16,7 +19,7 @@ class Stamp:
         self.hostname = hostname
         self._from = self._to = datetime(1, 1, 1, tzinfo=UTC)
         self._date_time = _date_time(self._from)
-        self._sessions: dict[int, tuple[str, str, str, Session]] = {}
+        self._begun: dict[_Origin, tuple[str, str]] = {}
 
     def field(self, message: Message) -> bytes:
         """The trace field for a message, with CRLF at its end.
@@ -31,28 +34,33 @@ class Stamp:
             date_time = self._date_time
         else:
             date_time = self._look(when)
-        begin, utf8, tls, _ = self._sessions.get(id(session)) or self._meet(session)
-        if "SMTPUTF8" in message.mail_parameters:
-            begin = utf8
+        origin = (
+            session.ehlo,
+            session.peer,
+            session.tls,
+            session.esmtp,
+            session.authenticated,
+            "SMTPUTF8" in message.mail_parameters,
+        )
+        begin, tls = self._begun.get(origin) or self._begin(origin)
         recipient = f"\r\n\tfor <{rcpt_tos[0]}>" if len(rcpt_tos) == 1 else ""
         return f"{begin}{message.id}{tls}{recipient};\r\n\t{date_time}\r\n".encode()
 
-    def _meet(self, session: Session) -> tuple[str, str, str, Session]:
-        """What is the same for all messages of a session: what begins the field, in two forms, and TLS.
-
-        Kept until the second is over, with the session, so that no other has its identity: it takes as
-        long as all the rest.
-        """
-        peer, tls = session.peer, session.tls
-        begin = f"Received: from {session.ehlo}{_peer(peer)}\r\n\tby {self.hostname} (smtp-router) with "
-        cipher = f"\r\n\t({tls.version}, {tls.cipher})" if tls is not None else ""
-        ascii_, utf8 = (f"{begin}{_protocol(session, name)} id " for name in ("ESMTP", "UTF8SMTP"))
-        self._sessions[id(session)] = met = ascii_, utf8, cipher, session
-        return met
+    def _begin(self, origin: _Origin) -> tuple[str, str]:
+        """What stands in front of the id, and of TLS behind it; kept as long as the date-time."""
+        ehlo, peer, tls, esmtp, authenticated, utf8 = origin
+        protocol = "SMTP"
+        if esmtp:
+            protocol = "UTF8SMTP" if utf8 else "ESMTP"
+            protocol += ("S" if tls else "") + ("A" if authenticated else "")
+        begin = f"from {ehlo}{_peer(peer)}\r\n\tby {self.hostname} (smtp-router) with {protocol} id "
+        begun = f"Received: {begin}", f"\r\n\t({tls.version}, {tls.cipher})" if tls else ""
+        self._begun[origin] = begun
+        return begun
 
     def _look(self, when: datetime) -> str:
         """The date-time, kept for a whole second: it takes four times as long as all the rest."""
-        self._sessions.clear()
+        self._begun.clear()
         date_time = _date_time(when)
         if when.tzinfo is UTC:
             self._from, self._to = when.replace(microsecond=0), when.replace(microsecond=999_999)
@@ -65,13 +73,6 @@ def _peer(address: str) -> str:
     if not address:
         return ""
     return f" ([IPv6:{address}])" if ":" in address else f" ([{address}])"
-
-
-def _protocol(session: Session, name: str) -> str:
-    """The registered name of how a message came in."""
-    if not session.esmtp:
-        return "SMTP"
-    return name + ("S" if session.tls else "") + ("A" if session.authenticated else "")
 
 
 def _date_time(when: datetime) -> str:

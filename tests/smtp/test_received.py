@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
+from itertools import product
 from typing import Any
 
 import pytest
@@ -102,6 +103,27 @@ def test_a_stamp_says_the_time_of_each_message(times: list[tuple[datetime, timez
     for when, zone in times:
         message = make_message(received_at=when.replace(tzinfo=UTC).astimezone(zone))
         assert stamp.field(message) == Stamp("router.example").field(message)
+
+
+def test_a_stamp_says_of_each_client_what_is_true_of_it() -> None:
+    stamp, both = Stamp("router.example"), (False, True)
+    for ehlo, peer, tls, esmtp, login, utf8 in product(("a", "b"), ("", "1::"), both, both, both, both):
+        message = make_message(
+            session=Session(
+                ehlo=ehlo, peer=peer, tls=ENCRYPTED if tls else None, esmtp=esmtp, authenticated=login
+            ),
+            mail_parameters={"SMTPUTF8": None} if utf8 else {},
+        )
+        for _ in range(2):
+            assert stamp.field(message) == Stamp("router.example").field(message)
+
+
+def test_what_is_kept_of_clients_goes_with_the_second() -> None:
+    stamp = Stamp("router.example")
+    for second in range(9):
+        when = datetime(2026, 2, 3, 4, 5, second, tzinfo=UTC)
+        stamp.field(make_message(received_at=when, session=Session(ehlo=str(second))))
+    assert len(stamp._begun) == 1  # noqa: SLF001 - it cannot be seen from outside
 
 
 def test_every_line_of_it_is_short_and_folded() -> None:
