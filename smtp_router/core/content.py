@@ -15,7 +15,7 @@ PIECE_OCTETS = 256 * 1024
 _DOT_LINE = b"\r\n."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: two are made for every message, which would take four times as long
 class Stuffed:
     """Content as it goes over the wire.
 

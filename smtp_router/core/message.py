@@ -103,14 +103,14 @@ class Message:
             ValueError: not a field name, or a control character in the value.
         """
         field = format_field(name, value)
-        below: Any = self._stuffed.below(field) if self._stuffed else field + self.content
-        # Not through `replace`, which takes three times as long to find out what the fields are.
-        return type(self)(
+        if self._stuffed is None:
+            return self.replace(content=field + self.content)
+        return received(  # type: ignore[return-value]  # a message is none of a subclass
+            self._stuffed.below(field),
             id=self.id,
             user=self.user,
             mail_from=self.mail_from,
             rcpt_tos=self.rcpt_tos,
-            content=below,
             session=self.session,
             received_at=self.received_at,
             mail_parameters=self.mail_parameters,
@@ -159,9 +159,42 @@ if not TYPE_CHECKING:
     Message.content = _Content(Message.content)
 
 
-def received(content: Stuffed, **fields: Any) -> Message:  # noqa: ANN401 - those of the class
+_NOWHERE = Session()
+
+
+class _Draft:
+    """Becomes a `Message` when it is filled in: in a third of the time, as in `core/reply.py`."""
+
+    __slots__ = tuple(each.name for each in dataclasses.fields(Message))
+
+
+def received(
+    content: Stuffed,
+    *,
+    id: str,  # noqa: A002 - as the field is called
+    user: str,
+    mail_from: str,
+    rcpt_tos: tuple[str, ...],
+    received_at: datetime,
+    session: Session = _NOWHERE,
+    mail_parameters: Parameters = NO_PARAMETERS,
+    rcpt_parameters: tuple[Parameters, ...] = (),
+) -> Message:
     """A message whose content came over the wire, and is kept as it came."""
-    return Message(content=content, **fields)  # type: ignore[arg-type]  # see __post_init__
+    draft: Any = _Draft()
+    draft.id = id
+    draft.user = user
+    draft.mail_from = mail_from
+    draft.rcpt_tos = rcpt_tos
+    draft.session = session
+    draft.received_at = received_at
+    draft.mail_parameters = mail_parameters
+    draft.rcpt_parameters = rcpt_parameters
+    draft._headers = None  # noqa: SLF001 - `content` is made when it is read
+    draft._stuffed = content  # noqa: SLF001 - as above
+    draft.__class__ = Message
+    message: Message = draft
+    return message
 
 
 def on_the_wire(message: Message) -> Stuffed:

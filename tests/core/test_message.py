@@ -146,6 +146,23 @@ def sealed() -> Message:
     return came(Sealed((WIRE[:20], WIRE[20:]), len(WRITTEN)))
 
 
+def test_a_message_that_came_over_the_wire_has_all_that_it_was_given() -> None:
+    given: dict[str, Any] = {
+        "id": "1",
+        "user": "u@a.example",
+        "mail_from": "",
+        "rcpt_tos": ("b@b.example", "c@c.example"),
+        "session": Session(peer="192.0.2.1"),
+        "received_at": datetime(2026, 2, 3, tzinfo=UTC),
+        "mail_parameters": {"SIZE": "1"},
+        "rcpt_parameters": ({"NOTIFY": "NEVER"}, {}),
+    }
+    message = received(stuff(WRITTEN), **given)
+    assert message == Message(content=WRITTEN, **given)
+    assert message.with_header("A", "b") == Message(content=b"A: b\r\n" + WRITTEN, **given)
+    assert repr(message) == repr(Message(content=WRITTEN, **given))
+
+
 def test_a_message_that_is_passed_on_is_not_unstuffed() -> None:
     message = sealed()
     changed = message.replace(mail_from="", rcpt_tos=("x@y",)).replace(id="2")
