@@ -163,7 +163,7 @@ _NOWHERE = Session()
 
 
 class _Draft:
-    """Becomes a `Message` when it is filled in: in a third of the time, as in `core/reply.py`."""
+    """Becomes a `Message` when it is filled in, as in `core/reply.py`: 0.3 us instead of 2.2."""
 
     __slots__ = tuple(each.name for each in dataclasses.fields(Message))
 

@@ -26,8 +26,6 @@ from smtp_router.core.reply import Reply
 from smtp_router.smtp.verdict import AttemptEnded
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_RCPT = "\r\nRCPT TO:<"
-_NEXT_RCPT = f">{_RCPT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +65,12 @@ def envelope(peer: Peer, message: Message, size: int) -> str:
     if any(message.rcpt_parameters) and "dsn" in offered:
         told = [f"{to}>{_rcpt_parameters(message, position)}" for position, to in enumerate(rcpt_tos)]
         words += "".join(told)
-        rcpts = _RCPT.join(told)
+        rcpts = "\r\nRCPT TO:<".join(told)
     else:
-        rcpts = f"{_NEXT_RCPT.join(rcpt_tos)}>"
+        rcpts = ">\r\nRCPT TO:<".join(rcpt_tos) + ">"
     if not words.isprintable() and _CONTROL.search(words):
         raise ValueError("a control character in the envelope")
-    return f"MAIL FROM:<{mail_from}>{parameters}{_RCPT}{rcpts}\r\n"
+    return f"MAIL FROM:<{mail_from}>{parameters}\r\nRCPT TO:<{rcpts}\r\n"
 
 
 def mail_parameters(peer: Peer, message: Message) -> str:
