@@ -11,7 +11,7 @@ Block: TypeAlias = Sequence[bytes | memoryview]
 """Octets that go out together, in order."""
 
 
-def blocks(pieces: Iterable[bytes]) -> Iterator[Block]:
+def blocks(pieces: Iterable[bytes | memoryview]) -> Iterator[Block]:
     """The same octets, in blocks of `BLOCK_OCTETS`; the last one may be smaller, and none is empty."""
     block: list[bytes | memoryview] = []
     room = BLOCK_OCTETS

@@ -258,14 +258,23 @@ class Channel(asyncio.Protocol):
         content = handover.content
         if self._result.cancelled():  # as above
             self.close()
-        elif sum(map(len, content)) <= BLOCK_OCTETS:
-            self._send_last(b"".join(content), handover)
-        else:
+            return
+        if sum(map(len, content)) > BLOCK_OCTETS:
             self._outbox.flush()
             self._blocks: Iterator[Block] = blocks(content)
             self._block = next(self._blocks)
             self._by(math.inf, handover.until)  # nothing is owed meanwhile
             self._send_block()
+            return
+        try:
+            handover.on_final()
+        except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
+            self.close()
+            self._result.fail_later(error)
+            return
+        self._outbox.write(self._transport, b"".join(content))
+        handover.dot_is_out = True
+        self._by(self._loop.time() + handover.timeouts.final_s, handover.deadline)
 
     def _send_block(self) -> None:
         """Hand over blocks while each is taken whole; a few of them, since others wait for a turn."""
@@ -280,24 +289,14 @@ class Channel(asyncio.Protocol):
             assert handover is not None
             block, self._block = self._block, next(self._blocks, None)
             if self._block is None:
-                self._send_last(b"".join(block), handover)
+                handover.content = block
+                self._send_content(handover)
                 return
             transport.writelines(block)
             if transport.get_write_buffer_size():
                 break
         # a transport that takes more than it can send tells so a turn later
         self._turn = self._loop.call_soon(self._send_block)
-
-    def _send_last(self, block: bytes, handover: Handover) -> None:
-        try:
-            handover.on_final()
-        except Exception as error:  # noqa: BLE001 - told to who waits; not to the transport
-            self.close()
-            self._result.fail_later(error)
-            return
-        self._outbox.write(self._transport, block)
-        handover.dot_is_out = True
-        self._by(self._loop.time() + handover.timeouts.final_s, handover.deadline)
 
     def _by(self, due: float, end: float) -> None:
         """Have the next reply by then, and by the end at the latest."""

@@ -31,6 +31,7 @@ from smtp_router.core.outcome import (
     delivered,
 )
 from smtp_router.core.reply import plain_reply
+from smtp_router.smtp.blocks import Block
 from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.reply_reader import text_of
 from smtp_router.smtp.verdict import (
@@ -96,7 +97,7 @@ class Handover:
         self,
         envelope: str,
         recipients: Sequence[str],
-        content: Sequence[bytes],
+        content: Block,
         peer: Peer,
         judge: Judge,
         *,
@@ -111,7 +112,7 @@ class Handover:
         Args:
             envelope: MAIL and every RCPT, as command lines with CRLF.
             recipients: whose RCPT they are, for the outcome.
-            content: wire octets, the final dot with its CRLF at their end.
+            content: wire octets, the final dot with its CRLF at their end; in pieces.
             peer: the downstream. By LMTP each recipient gets a reply to the content (RFC 2033 4.2).
             judge: says what the downstream's replies mean.
             kept: whether the connection was used before; then it may turn out to be dead.
