@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from smtp_router import Deferred, Delivered, InDoubt, Outcome, Stage
+from smtp_router import Deferred, Delivered, InDoubt, Outcome, Reply, Stage
 from smtp_router.core.message import on_the_wire
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS
@@ -222,6 +222,55 @@ async def test_what_is_still_owed_has_a_limit_of_time() -> None:
         assert made.owner.heard == ["gone"]
 
 
+async def test_the_dot_has_to_be_out_in_time_whoever_does_not_answer_or_read() -> None:
+    async with line() as made, asyncio.timeout(2):
+        assert await made.begin(seconds=0.1) == Deferred(stage=Stage.MAIL, reason="timed out")
+    async with line() as made, asyncio.timeout(2):
+        result = made.begin(seconds=0.1, content=BODY)
+        await made.say(b"".join(AGREES))
+        assert await result == Deferred(stage=Stage.DATA, reason="timed out")
+
+
+async def test_a_connection_is_not_used_again_if_nobody_waits_any_more_for_what_has_just_come() -> None:
+    for reply in (b"250 2.0.0 taken\r\n", b"250-2.0.0 taken\r\n250 2.0.0 indeed\r\n"):
+        async with line() as made:
+            result = made.begin()
+            await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+            await made.say(b"".join(AGREES))
+            await made.hears(b"hello\r\n.\r\n")
+            result.cancel()
+            made.channel.data_received(reply)
+            await made.hears(b"QUIT\r\n")
+            assert made.owner.heard == ["gone"]
+            made.owner.heard.clear()
+
+
+async def test_what_ends_a_reply_of_two_lines_is_not_taken_for_all_of_it() -> None:
+    async with line() as made:
+        result = made.begin()
+        await made.hears(b"MAIL\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"".join(AGREES))
+        await made.hears(b"hello\r\n.\r\n")
+        for segment in (b"250-2.0.0 taken\r\n", b"250 2.0.0 indeed\r\n"):
+            made.channel.data_received(segment)
+        assert await result == Delivered(reply=Reply(code=250, enhanced="2.0.0", text="taken indeed"))
+
+
+async def test_once_the_dot_is_out_every_reply_may_come_until_the_deadline() -> None:
+    async with line() as made:
+        now = made.loop.time()
+        asked = handover(("a@b.example", "c@b.example"), [b".\r\n"], lmtp=True, until=now + 0.2)
+        result = made.channel.begin(asked, now)
+        await made.say(3 * b"250 2.0.0 ok\r\n")
+        await made.hears(b"MAIL\r\nRCPT\r\nRCPT\r\nDATA\r\n")
+        await made.say(b"354 go\r\n")
+        await made.hears(b".\r\n")
+        await made.say(b"250 2.0.0 taken\r\n")
+        assert not (await asyncio.wait({result}, timeout=0.4))[0]
+        await made.say(b"250 2.0.0 taken\r\n")
+        assert isinstance(await result, Delivered)
+
+
 async def test_no_reply_to_the_dot_by_the_deadline_is_in_doubt() -> None:
     async with line() as made:
         result = made.begin(deadline_s=0.1)
@@ -257,6 +306,18 @@ async def test_a_connection_that_is_lost_meanwhile_is_told_when_it_is_to_be_used
     async with line() as made:
         made.channel.close()
         assert await made.begin() == Deferred(stage=Stage.MAIL, reason="connection lost")
+
+
+async def test_one_that_was_lost_before_it_was_taken_over_is_told_as_well() -> None:
+    loop = asyncio.get_running_loop()
+    channel = Channel(Peer(), Owner(), Alarm(loop), set(), Outbox(loop))
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport.abort()
+        await turns(5)
+        channel.take_over(transport)
+        assert channel.begin(handover(), loop.time()).done()
 
 
 @pytest.mark.parametrize("mode", ["clear", "starttls", "implicit"])

@@ -1,6 +1,7 @@
 """Who keeps connections, where the order of things cannot be had from outside."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
@@ -34,9 +35,13 @@ async def lend(keeper: Keeper, downstream: Downstream) -> Lend:
 
 
 @pytest.fixture
-async def keeper(downstream: Downstream) -> AsyncIterator[Keeper]:
+async def house() -> House:
     loop = asyncio.get_running_loop()
-    house = House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop), outbox=Outbox(loop))
+    return House(loop=loop, alarm=Alarm(loop), tokens=Tokens(loop), outbox=Outbox(loop))
+
+
+@pytest.fixture
+async def keeper(downstream: Downstream, house: House) -> AsyncIterator[Keeper]:
     yield Keeper(downstream, "router.example", house, lambda: None)
     for channel in tuple(house.channels):
         channel.close()
@@ -76,3 +81,24 @@ async def test_a_turn_comes_to_the_next_if_its_owner_has_just_left(keeper: Keepe
     keeper.ready(first)
     assert await waiting[1] is first
     assert keeper.is_used(first)
+
+
+async def test_nothing_is_looked_after_any_more_when_there_is_nothing_left(
+    keeper: Keeper, house: House, lend: Lend
+) -> None:
+    channel = await lend()
+    keeper.ready(channel)
+    channel.close()
+    await channel.closed()
+    keeper.check(0.0)
+    assert house.alarm.at == math.inf
+
+
+async def test_what_a_retired_one_opens_is_looked_after_no_longer_than_it_is_there(
+    keeper: Keeper, house: House, lend: Lend
+) -> None:
+    keeper.retire()
+    channel = await lend()
+    keeper.ready(channel)
+    await channel.closed()
+    assert house.alarm.at == math.inf

@@ -3,13 +3,16 @@
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
+from smtp_router.smtp.parameters import Peer, envelope
 from tests.certificates import accepting, trusting, write_certificate
 from tests.rawclient import RawReply
 from tests.running import PASSWORD, USER, Config, Router, downstream, one_user
+from tests.support import make_message
 from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
@@ -297,3 +300,37 @@ def test_a_certificate_that_cannot_be_verified_is_transient(
         reply = send(router, b"<a@a.example> REQUIRETLS", context=trusting(ca))
     assert (reply.code, reply.enhanced) == (451, "4.7.5")
     assert not witness.deliveries
+
+
+# The commands
+
+
+def test_every_command_of_an_envelope_is_a_line() -> None:
+    message = make_message(rcpt_tos=("b@b.example", "c@c.example"))
+    sized = Peer(extensions=frozenset({"size"}))
+    assert envelope(sized, message, 5) == (
+        "MAIL FROM:<sender@a.example> SIZE=5\r\nRCPT TO:<b@b.example>\r\nRCPT TO:<c@c.example>\r\n"
+    )
+
+
+DSN = Peer(extensions=frozenset({"dsn", "smtputf8"}))
+
+
+@pytest.mark.parametrize("end", ["\r\nRCPT TO:<x@x.example", "\n", "\r", "\0", "\x7f"])
+@pytest.mark.parametrize("where", ["mail_from", "rcpt_tos", "mail_parameters", "rcpt_parameters"])
+def test_no_control_character_gets_into_a_command_wherever_a_plugin_puts_it(
+    where: str, end: str
+) -> None:
+    changes: dict[str, Any] = {
+        "mail_from": f"a@a.example{end}",
+        "rcpt_tos": ("b@b.example", f"c@c.example{end}"),
+        "mail_parameters": {"ENVID": f"1{end}"},
+        "rcpt_parameters": ({"ORCPT": f"rfc822;b{end}"},),
+    }
+    with pytest.raises(ValueError, match="control character"):
+        envelope(DSN, make_message(**{where: changes[where]}), 5)
+
+
+def test_an_address_may_have_characters_that_cannot_be_seen() -> None:
+    message = make_message(rcpt_tos=("b\u00a0b@b.example",))
+    assert "RCPT TO:<b\u00a0b@b.example>\r\n" in envelope(DSN, message, 5)
