@@ -20,6 +20,17 @@ async def test_a_reply_that_drips_is_a_reply(sending: Sending) -> None:
         assert isinstance(await sending.to(witness), Delivered)
 
 
+async def test_the_time_for_mail_begins_when_it_is_said(sending: Sending) -> None:
+    sending.timeouts = {"mail_s": 0.2}
+
+    def slow(_: bytes) -> Step:
+        threading.Event().wait(0.4)
+        return NORMAL
+
+    with Witness({"banner": slow}) as witness:
+        assert isinstance(await sending.to(witness), Delivered)
+
+
 async def test_nobody_listening_is_deferred_at_connect(sending: Sending, w: Witness) -> None:
     w.stop()
     outcome = await sending.to(w)
