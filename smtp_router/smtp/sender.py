@@ -90,22 +90,21 @@ class SmtpSender:
                     kept, now = keeper.is_used(channel), keeper.now()
                 peer = channel.peer
                 try:
-                    commands = envelope(peer, message, size)
+                    handover = Handover(
+                        envelope(peer, message, size),
+                        message.rcpt_tos,
+                        content,
+                        peer,
+                        way.judge,
+                        kept=kept,
+                        timeouts=settings.timeouts,
+                        until=until,
+                        deadline=deadline,
+                        on_final=on_final,
+                    )
                 except BaseException:
                     keeper.ready(channel)
                     raise
-                handover = Handover(
-                    commands,
-                    message.rcpt_tos,
-                    content,
-                    peer,
-                    way.judge,
-                    kept=kept,
-                    timeouts=settings.timeouts,
-                    until=until,
-                    deadline=deadline,
-                    on_final=on_final,
-                )
                 result = channel.begin(handover, now)
                 try:
                     outcome = await result

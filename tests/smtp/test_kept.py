@@ -114,6 +114,14 @@ async def test_a_control_character_from_a_plugin_goes_nowhere(sending: Sending) 
         assert b"victim" not in b"".join(witness.commands)
 
 
+async def test_nor_does_what_is_no_text_at_all(sending: Sending) -> None:
+    with Witness(offer=("PIPELINING", "SMTPUTF8")) as witness:
+        with pytest.raises(UnicodeEncodeError):
+            await sending.to(witness, make_message(mail_from="\udcff@a.example"))
+        assert isinstance(await sending.to(witness), Delivered)
+        assert witness.connections == 1
+
+
 async def test_the_refusal_is_told_before_the_connection_is_ready_again(sending: Sending) -> None:
     gate = Gate()
     with Witness({"rcpt": [b"550 5.1.1 no", NORMAL], "rset": gate}) as witness:
