@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from smtp_router.config.pool import PoolLimits
+from smtp_router.config.reading import validated
 from smtp_router.smtp.pool import Pool, Slot
 
 
@@ -379,4 +380,4 @@ TestAnyUsage = Usage.TestCase
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_limits_are_positive(seconds: int) -> None:
     with pytest.raises(ValueError, match="greater than 0"):
-        PoolLimits(idle_s=seconds)
+        validated(PoolLimits, {"idle_s": seconds})
