@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 
 class HealthState(StrEnum):
@@ -63,3 +64,57 @@ class Downstream:
     port: int
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     health: Health = field(default_factory=Health, compare=False)
+
+
+Figures = tuple[HealthState, int, int, int, int, float, float, float]
+"""What `Health` is made of, in its order."""
+
+_setters_of_health = tuple([vars(Health)[name].__set__ for name in Health.__slots__])
+
+
+class _Health:
+    """The attribute `health`: made of its figures when somebody first looks.
+
+    Who is offered is another at every message, and most algorithms never look: both values together
+    take 2.8 us to make, one with its figures 0.4.
+    """
+
+    def __init__(self, slot: Any) -> None:  # noqa: ANN401 - a type without a name
+        self._slot = slot
+        self.set = slot.__set__
+
+    def __get__(self, downstream: Downstream | None, owner: object = None) -> object:
+        if downstream is None:
+            return self._slot
+        health = self._slot.__get__(downstream)
+        if health.__class__ is tuple:
+            figures, health = health, object.__new__(Health)
+            for set_, figure in zip(_setters_of_health, figures, strict=True):
+                set_(health, figure)
+            self.set(downstream, health)
+        return health
+
+    def __set__(self, downstream: Downstream, given: object) -> None:
+        self.set(downstream, given)
+
+
+_health = _Health(vars(Downstream)["health"])
+if not TYPE_CHECKING:
+    Downstream.health = _health
+
+# What `object.__setattr__` calls in the end, which is a third of its time.
+_set_name, _set_host, _set_port, _set_options = (
+    vars(Downstream)[name].__set__ for name in ("name", "host", "port", "options")
+)
+_set_health = _health.set
+
+
+def with_figures(downstream: Downstream, figures: Figures) -> Downstream:
+    """This downstream as it fares at another moment."""
+    seen = object.__new__(Downstream)
+    _set_name(seen, downstream.name)
+    _set_host(seen, downstream.host)
+    _set_port(seen, downstream.port)
+    _set_options(seen, downstream.options)
+    _set_health(seen, figures)
+    return seen

@@ -20,14 +20,16 @@ from smtp_router.routing.quotas import Quota
 class Meter:
     """Counts what is sent under one name."""
 
-    __slots__ = ("__weakref__", "_in_flight", "_windows", "waiting")
+    __slots__ = ("__weakref__", "_windows", "taken", "under_way", "waiting")
 
     again_s = math.inf
     """After so many seconds whoever waits looks again: others than this process may have made room."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
-        self._in_flight = 0
+        self.under_way = 0
+        self.taken = 0
+        """So many were begun in all."""
         self.waiting: list[asyncio.Event] = []
         """To be set when there may be room again."""
         self._windows: Mapping[float, Window] = MappingProxyType({})
@@ -35,21 +37,14 @@ class Meter:
     @property
     def in_flight(self) -> int:
         """How many are under way."""
-        return self._in_flight
+        return self.under_way
 
-    def watch(self, limits: Limits) -> None:
-        """Count from now on what it takes to know about these limits."""
+    def watch(self, limits: Limits) -> "Room":
+        """Count from now on what it takes to know about these limits; says whether they leave room."""
         new = {span: Window(span) for span, _ in limits.windows if span not in self._windows}
         self._windows = {**self._windows, **new}  # replaced, since a reload is in another thread
-
-    def has_room(self, limits: Limits, now: float) -> bool:
-        """Whether there is room now."""
-        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
-            return False
-        for span, count in limits.windows:  # noqa: SIM110 - asked for each message; a generator costs more
-            if not self._windows[span].has_room(now, count):
-                return False
-        return True
+        windows = tuple([(self._windows[span], count) for span, count in limits.windows])
+        return _OwnRoom(self, limits.concurrency, windows)
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """From which instant on there is room.
@@ -57,7 +52,7 @@ class Meter:
         Returns:
             `now` or before it, if there is room; infinity, if there will be when a message is done.
         """
-        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
+        if limits.concurrency is not None and self.under_way >= limits.concurrency:
             return math.inf
         spans = limits.windows
         return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
@@ -74,12 +69,16 @@ class Meter:
 
     def take(self, quotas: Sequence[Quota], now: float) -> "Place":
         """Begin one; whether there is room is for the caller to know."""
-        self._in_flight += 1
-        return Place(self, quotas, [(window, window.add(now)) for window in self._windows.values()])
+        self.under_way += 1
+        self.taken += 1
+        parts = []
+        for window in self._windows.values():
+            parts.append((window, window.add(now)))  # noqa: PERF401 - once a message; this takes less
+        return Place(self, quotas, parts)
 
     def leave(self) -> None:
         """End one."""
-        self._in_flight -= 1
+        self.under_way -= 1
         for event in self.waiting:
             event.set()
 
@@ -90,6 +89,45 @@ class Meter:
     def give_up(self, event: asyncio.Event) -> None:
         """Wait no more."""
         self.waiting.remove(event)
+
+
+class Room(Protocol):
+    """What a meter has left for those who keep to certain limits."""
+
+    def is_left(self, now: float) -> bool:
+        """Whether there is room for one more message."""
+        ...
+
+
+class _OwnRoom:
+    """That of a meter that counts by itself.
+
+    Windows that had room for so many more have it until so many more were taken, whatever the time: so
+    they need not be asked for each message.
+    """
+
+    __slots__ = ("_concurrency", "_meter", "_sure_below", "_windows")
+
+    def __init__(
+        self, meter: Meter, concurrency: int | None, windows: Sequence[tuple[Window, int]]
+    ) -> None:
+        """They were not asked yet."""
+        self._meter = meter
+        self._concurrency = math.inf if concurrency is None else concurrency
+        self._windows = windows
+        self._sure_below: float = -math.inf
+        """While fewer were taken, no window is full."""
+
+    def is_left(self, now: float) -> bool:
+        """See `Room`."""
+        meter = self._meter
+        if meter.under_way >= self._concurrency:
+            return False
+        if meter.taken < self._sure_below:
+            return True
+        left = min([count - window.total(now) for window, count in self._windows], default=math.inf)
+        self._sure_below = meter.taken + left
+        return left > 0
 
 
 class Counting(Protocol):
@@ -111,7 +149,7 @@ class Place:
         """Take a unit of every quota, too."""
         self._meter = meter
         self._parts = parts
-        self._leases = [(quota, quota.take()) for quota in quotas]
+        self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
         self._committed = False
 
     def commit(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from smtp_router.config.limits import Limits
 from smtp_router.config.types import Rate
 from smtp_router.core.clock import Clock
-from smtp_router.routing.limits import Meter, Place
+from smtp_router.routing.limits import Meter, Place, Room
 from smtp_router.routing.policy import Turns
 from smtp_router.routing.quotas import Quota
 from smtp_router.shared.table import Span, Table, key_of
@@ -38,17 +38,14 @@ class SharedMeter(Meter):
         self._known: dict[int, tuple[Limits, tuple[Span, ...]]] = {}
         self._claimed: tuple[int, ...] | None = None
 
-    def watch(self, limits: Limits) -> None:
-        """Everything is counted in any case."""
+    def watch(self, limits: Limits) -> Room:
+        """See `Meter`; everything is counted in any case."""
+        return _SharedRoom(self, limits)
 
     @property
     def in_flight(self) -> int:
         """See `Meter`."""
         return self._table.held(self._key)
-
-    def has_room(self, limits: Limits, now: float) -> bool:
-        """See `Meter`."""
-        return self.opens_at(limits, now) <= now
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """See `Meter`."""
@@ -109,6 +106,19 @@ class SharedMeter(Meter):
             self._known.clear()
         self._known[id(limits)] = limits, spans
         return spans
+
+
+class _SharedRoom:
+    """What there is for all workers."""
+
+    __slots__ = ("_limits", "_meter")
+
+    def __init__(self, meter: SharedMeter, limits: Limits) -> None:
+        self._meter = meter
+        self._limits = limits
+
+    def is_left(self, now: float) -> bool:
+        return self._meter.opens_at(self._limits, now) <= now
 
 
 class _SharedWindow:
