@@ -47,8 +47,10 @@ class Window:
 
     def total(self, now: float) -> int:
         """How many there are at this instant."""
-        if now >= self._ends:
-            self._forget(math.floor(now * self._per_second))
+        count = self._before + self._newest
+        if not count or now < self._ends:
+            return count
+        self._forget(math.floor(now * self._per_second))
         return self._before + self._newest
 
     def take_back(self, part: int) -> None:
@@ -103,7 +105,7 @@ class Window:
 class Latency:
     """How long things take: an average in which the latest weigh most, and the p95 of the latest 100."""
 
-    __slots__ = ("_latest", "_sorted", "average", "p95")
+    __slots__ = ("_latest", "_rank", "_sorted", "average", "p95")
 
     def __init__(self) -> None:
         """Nothing was measured yet."""
@@ -112,13 +114,16 @@ class Latency:
         """The least that 95 of 100 do not exceed; 0 of none."""
         self._latest: deque[float] = deque(maxlen=LATEST)
         self._sorted: list[float] = []
+        self._rank = 0
 
     def add(self, seconds: float) -> None:
         """Take one more."""
         latest, in_order = self._latest, self._sorted
         if len(latest) == LATEST:
             del in_order[bisect_left(in_order, latest[0])]
+        else:
+            self._rank = -(-(len(latest) + 1) * 95 // 100) - 1
         self.average += (seconds - self.average) * (WEIGHT if latest else 1)
         latest.append(seconds)
         insort(in_order, seconds)
-        self.p95 = in_order[-(-len(in_order) * 95 // 100) - 1]
+        self.p95 = in_order[self._rank]
