@@ -14,7 +14,6 @@ from typing import Protocol
 
 from smtp_router.config.limits import Limits
 from smtp_router.core.window import Window
-from smtp_router.routing.quotas import Quota
 
 
 class Meter:
@@ -62,22 +61,26 @@ class Meter:
         for span, count in limits.windows:
             yield span, count, self._windows[span].opens_at(now, count)
 
-    def claim(self, limits: Limits, now: float) -> bool:
-        """Claim the place that was there just now, for `take`; whether it is still there."""
-        del limits, now
-        return True  # nobody was in between
-
-    def take(self, quotas: Sequence[Quota], now: float) -> "Place":
-        """Begin one; whether there is room is for the caller to know."""
+    def take(self, limits: Limits, now: float) -> "Parts | None":
+        """Begin one; what it takes, or `None`: others have just taken the last place."""
+        del limits  # nobody was in between
         self.under_way += 1
         self.taken += 1
         parts = []
         for window in self._windows.values():
             parts.append((window, window.add(now)))  # noqa: PERF401 - once a message; this takes less
-        return Place(self, quotas, parts)
+        return parts
 
-    def leave(self) -> None:
-        """End one."""
+    def leave(self, parts: "Parts", *, sent: bool) -> None:
+        """End one.
+
+        Args:
+            parts: what it took.
+            sent: whether the downstream took it or may have; if not, nothing was taken.
+        """
+        if not sent:
+            for window, part in parts:
+                window.take_back(part)
         self.under_way -= 1
         for event in self.waiting:
             event.set()
@@ -131,47 +134,12 @@ class _OwnRoom:
 
 
 class Counting(Protocol):
-    """Something that a place is in, as a `Window` is."""
+    """Something that a message takes its part of, as of a `Window`."""
 
     def take_back(self, part: int) -> None:
         """Count one less."""
         ...
 
 
-class Place:
-    """What one message has taken."""
-
-    __slots__ = ("_committed", "_leases", "_meter", "_parts")
-
-    def __init__(
-        self, meter: Meter, quotas: Sequence[Quota], parts: Sequence[tuple[Counting, int]]
-    ) -> None:
-        """Take a unit of every quota, too."""
-        self._meter = meter
-        self._parts = parts
-        self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
-        self._committed = False
-
-    def commit(self) -> None:
-        """From now on the downstream may have it."""
-        if not self._committed:
-            self._committed = True
-            for quota, lease in self._leases:
-                quota.commit(lease)
-
-    def leave(self, *, sent: bool | None) -> None:
-        """End it.
-
-        Args:
-            sent: whether the downstream took it or may have; `None`: as far as anybody knows.
-        """
-        if sent:
-            self.commit()
-        elif sent is False or not self._committed:
-            for window, part in self._parts:
-                window.take_back(part)
-            for quota, lease in self._leases:
-                quota.take_back(lease, committed=self._committed)
-        for quota, lease in self._leases:
-            quota.leave(lease)
-        self._meter.leave()
+Parts = Sequence[tuple[Counting, int]]
+"""What one message has taken, by what it is part of."""

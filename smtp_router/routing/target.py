@@ -13,7 +13,7 @@ from smtp_router.core.clock import Clock
 from smtp_router.core.downstream import Downstream, Figures, HealthState, with_figures
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
-from smtp_router.routing.limits import Meter
+from smtp_router.routing.limits import Meter, Parts
 from smtp_router.routing.quotas import Quota
 from smtp_router.routing.rest import Rest
 
@@ -193,10 +193,10 @@ class Target:
 
     def begin(self, now: float) -> "Passage | None":
         """Begin an attempt now; `None`: other processes have taken the room that there was just now."""
-        meter = self.meter
-        if meter is not None and not meter.claim(self.limits, now):
+        parts = () if self.meter is None else self.meter.take(self.limits, now)
+        if parts is None:
             return None
-        return Passage(self, self._gauge or self.gauge, self._rest or self.rest, now)
+        return Passage(self, self._gauge or self.gauge, self._rest or self.rest, parts, now)
 
     async def is_ready(self) -> bool:
         """See that there is a unit of every quota to take; whether there is.
@@ -232,22 +232,45 @@ class Target:
 class Passage:
     """One attempt, counted from the choice of the downstream to its end, whatever that is."""
 
-    __slots__ = ("_began", "_entries", "_gauge", "_place", "_rest", "_sent", "_target")
+    __slots__ = (
+        "_began",
+        "_committed",
+        "_entries",
+        "_gauge",
+        "_leases",
+        "_parts",
+        "_rest",
+        "_sent",
+        "_target",
+    )
 
-    def __init__(self, target: Target, gauge: Gauge, rest: Rest, now: float) -> None:
-        """It begins now; `leave` is to end it, whatever becomes of it."""
+    def __init__(self, target: Target, gauge: Gauge, rest: Rest, parts: Parts, now: float) -> None:
+        """It begins now; `leave` is to end it, whatever becomes of it.
+
+        Args:
+            target: the downstream.
+            gauge: how it fares.
+            rest: the one that it has asked for.
+            parts: what was taken of its meter.
+            now: the present instant.
+        """
         self._target = target
         self._gauge = gauge
         self._rest = rest
+        self._parts = parts
         self._began = now
         self._entries = gauge.enter(now)
-        self._place = None if target.meter is None else target.meter.take(target.quotas, now)
+        quotas = target.quotas
+        self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
+        self._committed = False
         self._sent: bool | None = None
 
     def commit(self) -> None:
-        """The final dot is about to go out."""
-        if self._place is not None:
-            self._place.commit()
+        """The final dot is about to go out: from now on the downstream may have it."""
+        if self._leases and not self._committed:
+            for quota, lease in self._leases:
+                quota.commit(lease)
+        self._committed = True
 
     def ended(self, attempt: Attempt, now: float, clock: Clock, chance: Callable[[], float]) -> None:
         """Count what became of it.
@@ -275,7 +298,20 @@ class Passage:
                 target.shared.news(target, change)
 
     def leave(self) -> None:
-        """It is not under way any more."""
+        """It is not under way any more; what is not known to be sent is, if the final dot is out."""
         self._gauge.leave(self._entries)
-        if self._place is not None:
-            self._place.leave(sent=self._sent)
+        meter = self._target.meter
+        if meter is not None:
+            sent = self._committed if self._sent is None else self._sent
+            if self._leases:
+                self._settle(sent=sent)
+            meter.leave(self._parts, sent=sent)
+
+    def _settle(self, *, sent: bool) -> None:
+        """Use the units that were taken of quotas, or give them back."""
+        if sent:
+            self.commit()
+        for quota, lease in self._leases:
+            if not sent:
+                quota.take_back(lease, committed=self._committed)
+            quota.leave(lease)

@@ -130,6 +130,26 @@ def test_an_account_that_is_refused_rests_alone() -> None:
     assert (one.health().state, two.health().state) == (OPEN, CLOSED)
 
 
+def test_what_another_account_finds_out_of_the_server_is_seen_at_once() -> None:
+    server = Circuit(RULES.window_s)
+    one, two = Account(server), Account(server)
+    assert two.health().state is CLOSED
+    one.after(*[unreachable()] * 3)
+    assert [two.health(now).state for now in (0.0, 5.0)] == [OPEN, HALF_OPEN]
+    one.after(*[delivered()] * 6, now=5.0)
+    assert two.health(5.0).state is CLOSED
+
+
+def test_a_delivery_ends_the_servers_row_of_failures_too(account: Account) -> None:
+    account.after(*[unreachable(), unreachable(), delivered()] * 2, unreachable(), unreachable())
+    assert not account.gauge.is_resting(0.0)
+
+
+def test_deliveries_count_for_the_servers_share_of_failures(account: Account) -> None:
+    account.after(*[delivered(), delivered(), unreachable()] * 15)
+    assert not account.gauge.is_resting(0.0)
+
+
 def test_failures_of_the_two_kinds_are_not_one_row(account: Account) -> None:
     assert account.after(unreachable(), in_doubt(), unreachable(), in_doubt()) == []
     assert account.health().consecutive_failures == 4
