@@ -77,6 +77,10 @@ def test_what_is_taken_back_twice_or_too_late_takes_nothing_from_others() -> Non
     assert window.total(200.0) == 0
     window.take_back(late)
     assert window.total(200.0) == 0
+    newest = window.add(200.0)
+    for _ in range(2):
+        window.take_back(newest)
+    assert window.total(200.0) == 0
 
 
 def test_what_it_remembers_does_not_grow_with_what_it_counts() -> None:

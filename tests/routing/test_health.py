@@ -141,12 +141,15 @@ def test_what_another_account_finds_out_of_the_server_is_seen_at_once() -> None:
 
 
 def test_a_delivery_ends_the_servers_row_of_failures_too(account: Account) -> None:
-    account.after(*[unreachable(), unreachable(), delivered()] * 2, unreachable(), unreachable())
+    for _ in range(2):
+        account.after(unreachable(), unreachable(), delivered())
+    account.after(unreachable(), unreachable())
     assert not account.gauge.is_resting(0.0)
 
 
 def test_deliveries_count_for_the_servers_share_of_failures(account: Account) -> None:
-    account.after(*[delivered(), delivered(), unreachable()] * 15)
+    for _ in range(15):
+        account.after(delivered(), delivered(), unreachable())
     assert not account.gauge.is_resting(0.0)
 
 
