@@ -1,10 +1,10 @@
 """A downstream as a plugin sees it: who it is and how it fares, never its credentials."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 
 class HealthState(StrEnum):
@@ -76,12 +76,11 @@ class _Health:
     """The attribute `health`: made of its figures when somebody first looks.
 
     Who is offered is another at every message, and most algorithms never look: both values together
-    take 2.8 us to make, one with its figures 0.4.
+    take 2.8 us to make, one with its figures 0.2.
     """
 
     def __init__(self, slot: Any) -> None:  # noqa: ANN401 - a type without a name
         self._slot = slot
-        self.set = slot.__set__
 
     def __get__(self, downstream: Downstream | None, owner: object = None) -> object:
         if downstream is None:
@@ -91,30 +90,33 @@ class _Health:
             figures, health = health, object.__new__(Health)
             for set_, figure in zip(_setters_of_health, figures, strict=True):
                 set_(health, figure)
-            self.set(downstream, health)
+            self._slot.__set__(downstream, health)
         return health
 
     def __set__(self, downstream: Downstream, given: object) -> None:
-        self.set(downstream, given)
+        self._slot.__set__(downstream, given)
 
 
-_health = _Health(vars(Downstream)["health"])
 if not TYPE_CHECKING:
-    Downstream.health = _health
-
-# What `object.__setattr__` calls in the end, which is a third of its time.
-_set_name, _set_host, _set_port, _set_options = (
-    vars(Downstream)[name].__set__ for name in ("name", "host", "port", "options")
-)
-_set_health = _health.set
+    Downstream.health = _Health(Downstream.health)
 
 
-def with_figures(downstream: Downstream, figures: Figures) -> Downstream:
-    """This downstream as it fares at another moment."""
-    seen = object.__new__(Downstream)
-    _set_name(seen, downstream.name)
-    _set_host(seen, downstream.host)
-    _set_port(seen, downstream.port)
-    _set_options(seen, downstream.options)
-    _set_health(seen, figures)
-    return seen
+class _Seen:
+    """Becomes a `Downstream` when it is filled in: in a fifth of the time.
+
+    A frozen dataclass fills in each field through `object.__setattr__`.
+    """
+
+    __slots__ = ("health", "host", "name", "options", "port")
+
+    def __init__(self, downstream: Downstream, figures: Figures) -> None:
+        self.name = downstream.name
+        self.host = downstream.host
+        self.port = downstream.port
+        self.options = downstream.options
+        self.health = figures
+        self.__class__ = Downstream  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
+
+
+with_figures = cast("Callable[[Downstream, Figures], Downstream]", _Seen)
+"""This downstream as it fares at another moment."""
