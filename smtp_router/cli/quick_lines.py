@@ -2,7 +2,7 @@
 
 They are those of `text_line`, to the letter. Made from the values themselves, without a mapping of
 fields in between, and with what the line about a message shares with that about its attempt made once,
-the two take 2.6 us together instead of 13.
+the two take 3.6 us together instead of 13.
 """
 
 import time
@@ -79,8 +79,8 @@ class QuickJournal(Journal):
         if (millisecond := int(self._clock() * 1000)) != self._millisecond:
             self._begin(millisecond)
         self._write(
-            f"{self._begins} message id={message.id}{self._who}{len(message.rcpt_tos)} "
-            f"bytes={message.size}{self._where}{reply.code} seconds={_rounded(seconds)} "
+            f"{self._begins} message id={message.id}{self._who}{trace.recipients} "
+            f"bytes={trace.size}{self._where}{reply.code} seconds={_rounded(seconds)} "
             f"attempts={len(attempts)} reply={_in_quotes(reply)}"
         )
 
