@@ -14,11 +14,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TextIO
 
-from smtp_router.cli.quick_lines import QuickLines
+from smtp_router.cli.quick_lines import QuickJournal
 from smtp_router.cli.words import LEVELS, quoted
-from smtp_router.core.message import Message
-from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace
 from smtp_router.routing.journal import NAME, Journal
 
 _as_json = json.JSONEncoder(default=str).encode
@@ -31,7 +28,7 @@ Format = Callable[[float, int, str, str, Mapping[str, object]], str]
 """Makes a line of: seconds since the epoch, the level, the logger's name, the message, the fields."""
 
 
-def configure(form: str, level: str) -> "FastJournal":
+def configure(form: str, level: str) -> Journal:
     """Send the log to stderr.
 
     Args:
@@ -53,7 +50,9 @@ def configure(form: str, level: str) -> "FastJournal":
     # that is given up, however many a stranger begins. What is worth a line has one of ours.
     logging.getLogger("mail").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    return FastJournal(lines, as_line, logging.root.level)
+    journal = FastJournal(lines, as_line, logging.root.level)
+    is_quick = as_line is text_line and journal.writes(logging.INFO)
+    return QuickJournal(lines.write, journal) if is_quick else journal
 
 
 class Lines:
@@ -69,14 +68,16 @@ class Lines:
         self._as_line = as_line
         self._lost = 0
         self._waiting: list[str] = []
+        self._is_due = False
+        """Whether somebody will write what waits. Looked at after a line is added, and undone before
+        what waits is taken: so no line is left over, whichever thread it is of, without a lock."""
         self._lock = threading.Lock()
 
     def write(self, line: str) -> None:
         """Take a line, without its end."""
-        with self._lock:
-            self._waiting.append(line)
-            first = len(self._waiting) == 1
-        if first:
+        self._waiting.append(line)
+        if not self._is_due:
+            self._is_due = True
             try:
                 asyncio.get_running_loop().call_soon(self.flush)
             except RuntimeError:  # no event loop, or another thread
@@ -84,8 +85,10 @@ class Lines:
 
     def flush(self) -> None:
         """Write what waits."""
+        self._is_due = False
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            waiting = self._waiting[:]
+            del self._waiting[: len(waiting)]  # what another thread adds meanwhile stays
         if not waiting:
             return
         try:
@@ -141,23 +144,6 @@ class FastJournal(Journal):
         self._lines = lines
         self._as_line = as_line
         self._level = level
-        self._quick = QuickLines() if as_line is text_line and level <= logging.INFO else None
-
-    def attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
-        """See `smtp_router.routing.journal.Journal`."""
-        line = self._quick and self._quick.attempt(time.time(), message, outgoing, attempt)
-        if line:
-            self._lines.write(line)
-        else:
-            super().attempt(message, outgoing, attempt)
-
-    def message(self, message: Message, trace: Trace, seconds: float) -> None:
-        """See `smtp_router.routing.journal.Journal`."""
-        line = self._quick and self._quick.message(time.time(), message, trace, seconds)
-        if line:
-            self._lines.write(line)
-        else:
-            super().message(message, trace, seconds)
 
     def writes(self, level: int) -> bool:
         """See `smtp_router.routing.journal.Journal`."""

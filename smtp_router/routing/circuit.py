@@ -23,23 +23,44 @@ class Entry(NamedTuple):
 
 _FIRST = Entry(rests=0, is_trial=False)
 _CLOSED = Breaker()
+_IS_CLOSED = HealthState.CLOSED  # found once: a member of an enumeration takes long to find
 
 
 class Circuit:
     """One breaker at work."""
 
-    __slots__ = ("__weakref__", "_bad", "_good", "_trials", "because", "breaker", "entry")
+    __slots__ = (
+        "__weakref__",
+        "_bad",
+        "_breaker",
+        "_trials",
+        "because",
+        "entry",
+        "is_calm",
+        "successes",
+    )
 
     def __init__(self, window_s: float) -> None:
         """Closed, and nothing is under way."""
         self.breaker = _CLOSED
         self.because = ""
         """What its last rest began with."""
-        self._good = Window(window_s)
+        self.successes = Window(window_s)
         self._bad = Window(window_s)
         self.entry = _FIRST
         """How an attempt goes in that is no trial."""
         self._trials = 0
+
+    @property
+    def breaker(self) -> Breaker:
+        """Where the machine stands."""
+        return self._breaker
+
+    @breaker.setter
+    def breaker(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+        self.is_calm: bool = breaker.state is _IS_CLOSED and not breaker.row
+        """Whether one more success changes nothing, as nearly always."""
 
     def is_resting(self, now: float) -> bool:
         """Whether there is no room for one more attempt."""
@@ -83,7 +104,7 @@ class Circuit:
 
     def good(self, now: float) -> int:
         """How many successes there were within the window."""
-        return self._good.total(now)
+        return self.successes.total(now)
 
     def leave(self, entry: Entry) -> None:
         """End an attempt, when it is said what became of it, if anything."""
@@ -92,12 +113,10 @@ class Circuit:
 
     def succeeded(self, entry: Entry, now: float) -> bool:
         """Count a success; whether it is the first one after a rest."""
-        self._good.add(now)
+        self.successes.add(now)
+        if self.is_calm or entry.rests != self.entry.rests:
+            return False
         before = self.breaker
-        if before.state is HealthState.CLOSED and not before.row:
-            return False
-        if entry.rests != self.entry.rests:
-            return False
         self.breaker = before.succeeded()
         if before.state is HealthState.CLOSED:
             return False
@@ -110,10 +129,10 @@ class Circuit:
         if entry.rests != self.entry.rests:
             return False
         if rules.window_s != self._bad.seconds:
-            self._good, self._bad = Window(rules.window_s), Window(rules.window_s)
+            self.successes, self._bad = Window(rules.window_s), Window(rules.window_s)
         self._bad.add(now)
         bad = self._bad.total(now)
-        total = bad + self._good.total(now)
+        total = bad + self.successes.total(now)
         before = self.breaker
         self.breaker = before.failed(now, rules, bad=bad, total=total, chance=chance())
         if self.breaker.rests == before.rests:

@@ -88,18 +88,20 @@ class Route:
         Of those that have room, in the configuration's order, the ones that do not rest. If all do, all
         of them, the one that failed least recently first: resting never answers for a downstream.
         """
-        left: list[Target] = []
         fit: list[Downstream] = []
+        resting: list[Target] = []
         for target in self.left(attempts) if attempts else self.targets.values():
-            if target.has_room(now):
-                left.append(target)
-                if not target.is_resting(now):
-                    fit.append(target.seen(now))
+            offered = target.offered(now)
+            if offered is not None:
+                fit.append(offered)
+            elif target.has_room(now):
+                resting.append(target)
         if fit:
-            return Offer(downstreams=tuple(fit), all_rest=False, left=len(left))
-        left.sort(key=lambda target: target.failed_at)
-        downstreams = tuple([target.seen(now) for target in left])
-        return Offer(downstreams=downstreams, all_rest=True, left=len(left))
+            left = len(fit) + len(resting)
+            return Offer(downstreams=tuple(fit), all_rest=False, left=left)
+        resting.sort(key=lambda target: target.failed_at)
+        downstreams = tuple([target.seen(now) for target in resting])
+        return Offer(downstreams=downstreams, all_rest=True, left=len(resting))
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""

@@ -5,15 +5,17 @@ reached. An account's is shared by all with the same server and login, and opens
 refused or let down. A downstream rests while one of the two is open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from smtp_router.core.blame import Blame, blame
 from smtp_router.core.breaker import Rules
-from smtp_router.core.downstream import Health, HealthState
-from smtp_router.core.outcome import Outcome
+from smtp_router.core.downstream import Figures, HealthState
+from smtp_router.core.outcome import Delivered, Outcome
 from smtp_router.core.window import Latency, Window
 from smtp_router.routing.circuit import Circuit, Entry
+
+_CLOSED = HealthState.CLOSED  # found once: a member of an enumeration takes long to find
 
 
 class Change(NamedTuple):
@@ -26,7 +28,7 @@ class Change(NamedTuple):
 
 
 class Gauge:
-    """One account's state and figures; frozen once, and again when they have changed."""
+    """One account's state and figures."""
 
     __slots__ = (
         "__weakref__",
@@ -35,7 +37,7 @@ class Gauge:
         "_consecutive",
         "_delivered",
         "_failed",
-        "_frozen",
+        "_figures",
         "_in_flight",
         "_latency",
         "_server",
@@ -53,14 +55,12 @@ class Gauge:
         self._bad = Window(window_s)
         self._latency = Latency()
         self._in_flight = self._delivered = self._failed = self._consecutive = 0
-        self._frozen: Health | None = None
+        self._figures: Figures | None = None
+        """Those that stay as they are while nothing happens."""
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred."""
-        server, account = self._server, self._account
-        if server.breaker.state is account.breaker.state is HealthState.CLOSED:
-            return False  # which it is for almost every message
-        return server.is_resting(now) or account.is_resting(now)
+        return self._server.is_resting(now) or self._account.is_resting(now)
 
     def resting(self, now: float) -> tuple[float, str]:
         """Until which instant it rests, and why; an instant that has passed: it is being tried again."""
@@ -75,16 +75,16 @@ class Gauge:
 
     def enter(self, now: float) -> tuple[Entry, Entry]:
         """Begin an attempt."""
-        self._frozen = None
+        self._figures = None
         self._in_flight += 1
         server, account = self._server, self._account
-        if server.breaker.state is account.breaker.state is HealthState.CLOSED:
+        if server.is_calm and account.is_calm:
             return server.entry, account.entry
         return server.enter(now), account.enter(now)
 
     def leave(self, entries: tuple[Entry, Entry]) -> None:
         """End an attempt, whether there was anything to count or not."""
-        self._frozen = None
+        self._figures = None
         self._in_flight -= 1
         server, account = entries
         if server.is_trial:
@@ -101,7 +101,7 @@ class Gauge:
         *,
         rules: Rules,
         chance: Callable[[], float],
-    ) -> list[Change]:
+    ) -> Sequence[Change]:
         """Count what became of an attempt.
 
         Args:
@@ -115,6 +115,14 @@ class Gauge:
         Returns:
             What that has changed.
         """
+        if outcome.__class__ is Delivered and self._server.is_calm and self._account.is_calm:
+            # As below, of nearly every message: it changes no state, whenever it began.
+            self._delivered += 1
+            self._consecutive = 0
+            self._latency.add(seconds)
+            self._account.successes.add(now)
+            self._server.successes.add(now)
+            return ()
         server, account = entries
         whose = blame(outcome)
         changes = []
@@ -147,33 +155,40 @@ class Gauge:
     def hear(self, whose: Blame, until: float, rests: int, because: str, now: float) -> None:
         """Rest as a neighbour does."""
         if self.circuit(whose).hear(until, rests, because, now):
-            self._frozen = None
+            self._figures = None
 
-    def frozen(self, now: float) -> Health:
-        """State and figures as they are now."""
-        if self._frozen is not None:
-            return self._frozen
+    def calm(self, now: float) -> Figures | None:
+        """State and figures, if it is far from resting, as nearly always; `None`: take a closer look."""
+        if self._server.is_calm and self._account.is_calm:
+            return self._figures or self._counted(_CLOSED, now)
+        return None
+
+    def figures(self, now: float) -> Figures:
+        """State and figures as they are now; the same object as long as nothing has changed."""
+        return self.calm(now) or self._counted(self._state(now), now)
+
+    def _counted(self, state: HealthState, now: float) -> Figures:
         bad = self._bad.total(now)
         good = self._account.good(now) if bad else 1
-        state = self._state(now)
-        health = Health(
-            state=state,
-            in_flight=self._in_flight,
-            delivered=self._delivered,
-            failed=self._failed,
-            consecutive_failures=self._consecutive,
-            success_rate=good / (good + bad),
-            latency_s=self._latency.average,
-            p95_s=self._latency.p95,
+        latency = self._latency
+        figures = (
+            state,
+            self._in_flight,
+            self._delivered,
+            self._failed,
+            self._consecutive,
+            good / (good + bad),
+            latency.average,
+            latency.p95,
         )
-        if not bad and state is HealthState.CLOSED:  # otherwise it changes as time goes by
-            self._frozen = health
-        return health
+        if not bad and state is _CLOSED:  # otherwise it changes as time goes by
+            self._figures = figures
+        return figures
 
     def _state(self, now: float) -> HealthState:
         """The worse of the two."""
-        server, account = self._server.breaker.state, self._account.breaker.state
-        if server is account is HealthState.CLOSED:
-            return server
         states = {circuit.breaker.looked_at(now).state for circuit in (self._server, self._account)}
-        return HealthState.OPEN if HealthState.OPEN in states else HealthState.HALF_OPEN
+        for state in (HealthState.OPEN, HealthState.HALF_OPEN):
+            if state in states:
+                return state
+        return _CLOSED

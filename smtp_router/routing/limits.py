@@ -14,20 +14,21 @@ from typing import Protocol
 
 from smtp_router.config.limits import Limits
 from smtp_router.core.window import Window
-from smtp_router.routing.quotas import Quota
 
 
 class Meter:
     """Counts what is sent under one name."""
 
-    __slots__ = ("__weakref__", "_in_flight", "_windows", "waiting")
+    __slots__ = ("__weakref__", "_windows", "taken", "under_way", "waiting")
 
     again_s = math.inf
     """After so many seconds whoever waits looks again: others than this process may have made room."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
-        self._in_flight = 0
+        self.under_way = 0
+        self.taken = 0
+        """So many were begun in all."""
         self.waiting: list[asyncio.Event] = []
         """To be set when there may be room again."""
         self._windows: Mapping[float, Window] = MappingProxyType({})
@@ -35,21 +36,14 @@ class Meter:
     @property
     def in_flight(self) -> int:
         """How many are under way."""
-        return self._in_flight
+        return self.under_way
 
-    def watch(self, limits: Limits) -> None:
-        """Count from now on what it takes to know about these limits."""
+    def watch(self, limits: Limits) -> "Room":
+        """Count from now on what it takes to know about these limits; says whether they leave room."""
         new = {span: Window(span) for span, _ in limits.windows if span not in self._windows}
         self._windows = {**self._windows, **new}  # replaced, since a reload is in another thread
-
-    def has_room(self, limits: Limits, now: float) -> bool:
-        """Whether there is room now."""
-        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
-            return False
-        for span, count in limits.windows:  # noqa: SIM110 - asked for each message; a generator costs more
-            if not self._windows[span].has_room(now, count):
-                return False
-        return True
+        windows = tuple([(self._windows[span], count) for span, count in limits.windows])
+        return _OwnRoom(self, limits.concurrency, windows)
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """From which instant on there is room.
@@ -57,7 +51,7 @@ class Meter:
         Returns:
             `now` or before it, if there is room; infinity, if there will be when a message is done.
         """
-        if limits.concurrency is not None and self._in_flight >= limits.concurrency:
+        if limits.concurrency is not None and self.under_way >= limits.concurrency:
             return math.inf
         spans = limits.windows
         return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
@@ -67,19 +61,27 @@ class Meter:
         for span, count in limits.windows:
             yield span, count, self._windows[span].opens_at(now, count)
 
-    def claim(self, limits: Limits, now: float) -> bool:
-        """Claim the place that was there just now, for `take`; whether it is still there."""
-        del limits, now
-        return True  # nobody was in between
+    def take(self, limits: Limits, now: float) -> "Parts | None":
+        """Begin one; what it takes, or `None`: others have just taken the last place."""
+        del limits  # nobody was in between
+        self.under_way += 1
+        self.taken += 1
+        parts = []
+        for window in self._windows.values():
+            parts.append((window, window.add(now)))  # noqa: PERF401 - once a message; this takes less
+        return parts
 
-    def take(self, quotas: Sequence[Quota], now: float) -> "Place":
-        """Begin one; whether there is room is for the caller to know."""
-        self._in_flight += 1
-        return Place(self, quotas, [(window, window.add(now)) for window in self._windows.values()])
+    def leave(self, parts: "Parts", *, sent: bool) -> None:
+        """End one.
 
-    def leave(self) -> None:
-        """End one."""
-        self._in_flight -= 1
+        Args:
+            parts: what it took.
+            sent: whether the downstream took it or may have; if not, nothing was taken.
+        """
+        if not sent:
+            for window, part in parts:
+                window.take_back(part)
+        self.under_way -= 1
         for event in self.waiting:
             event.set()
 
@@ -92,48 +94,52 @@ class Meter:
         self.waiting.remove(event)
 
 
+class Room(Protocol):
+    """What a meter has left for those who keep to certain limits."""
+
+    def is_left(self, now: float) -> bool:
+        """Whether there is room for one more message."""
+        ...
+
+
+class _OwnRoom:
+    """That of a meter that counts by itself.
+
+    Windows that had room for so many more have it until so many more were taken, whatever the time: so
+    they need not be asked for each message.
+    """
+
+    __slots__ = ("_concurrency", "_meter", "_sure_below", "_windows")
+
+    def __init__(
+        self, meter: Meter, concurrency: int | None, windows: Sequence[tuple[Window, int]]
+    ) -> None:
+        """They were not asked yet."""
+        self._meter = meter
+        self._concurrency = math.inf if concurrency is None else concurrency
+        self._windows = windows
+        self._sure_below: float = -math.inf
+        """While fewer were taken, no window is full."""
+
+    def is_left(self, now: float) -> bool:
+        """See `Room`."""
+        meter = self._meter
+        if meter.under_way >= self._concurrency:
+            return False
+        if meter.taken < self._sure_below:
+            return True
+        left = min([count - window.total(now) for window, count in self._windows], default=math.inf)
+        self._sure_below = meter.taken + left
+        return left > 0
+
+
 class Counting(Protocol):
-    """Something that a place is in, as a `Window` is."""
+    """Something that a message takes its part of, as of a `Window`."""
 
     def take_back(self, part: int) -> None:
         """Count one less."""
         ...
 
 
-class Place:
-    """What one message has taken."""
-
-    __slots__ = ("_committed", "_leases", "_meter", "_parts")
-
-    def __init__(
-        self, meter: Meter, quotas: Sequence[Quota], parts: Sequence[tuple[Counting, int]]
-    ) -> None:
-        """Take a unit of every quota, too."""
-        self._meter = meter
-        self._parts = parts
-        self._leases = [(quota, quota.take()) for quota in quotas]
-        self._committed = False
-
-    def commit(self) -> None:
-        """From now on the downstream may have it."""
-        if not self._committed:
-            self._committed = True
-            for quota, lease in self._leases:
-                quota.commit(lease)
-
-    def leave(self, *, sent: bool | None) -> None:
-        """End it.
-
-        Args:
-            sent: whether the downstream took it or may have; `None`: as far as anybody knows.
-        """
-        if sent:
-            self.commit()
-        elif sent is False or not self._committed:
-            for window, part in self._parts:
-                window.take_back(part)
-            for quota, lease in self._leases:
-                quota.take_back(lease, committed=self._committed)
-        for quota, lease in self._leases:
-            quota.leave(lease)
-        self._meter.leave()
+Parts = Sequence[tuple[Counting, int]]
+"""What one message has taken, by what it is part of."""

@@ -23,7 +23,7 @@ from smtp_router.core.decision import (
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
-from smtp_router.core.outcome import Attempt, InDoubt
+from smtp_router.core.outcome import Attempt, InDoubt, attempted
 from smtp_router.core.reply import Reply, with_words
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
@@ -35,7 +35,6 @@ from smtp_router.routing.lines import used_up_line
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.reasons import left_out
 from smtp_router.routing.shield import to_the_end
-from smtp_router.routing.target import Passage
 from smtp_router.routing.traces import Traces
 from smtp_router.routing.waiting import WaitingLines
 from smtp_router.state.doubts import Doubt
@@ -232,9 +231,10 @@ class Router:
             return
         if not at_once and target.is_resting(now) and not offer.all_rest:
             return
-        if target.meter is not None and not target.claim(now):
+        passage = target.begin(now)
+        if passage is None:
             return
-        with Passage(target, self._clock, self._chance, now) as passage:
+        try:
             outgoing = message
             if way.chains.before:
                 left_s = limits.deadline - now
@@ -250,9 +250,11 @@ class Router:
                 on_final=passage.commit,
             )
             now = self._clock.now()
-            attempt = Attempt(downstream=chosen, outcome=outcome, seconds=now - began)
+            attempt = attempted(chosen, outcome, now - began)
             trace.tried(attempt)
-            passage.ended(attempt, now)
+            passage.ended(attempt, now, self._clock, self._chance)
+        finally:
+            passage.leave()
         self._journal.attempt(message, outgoing, attempt)
         if route.shadow:
             route.shadow.tell(message, attempt)

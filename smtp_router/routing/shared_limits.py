@@ -6,14 +6,13 @@ costs 9 µs for a message to a downstream that has limits, and nothing for all o
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from smtp_router.config.limits import Limits
 from smtp_router.config.types import Rate
 from smtp_router.core.clock import Clock
-from smtp_router.routing.limits import Meter, Place
+from smtp_router.routing.limits import Meter, Parts, Room
 from smtp_router.routing.policy import Turns
-from smtp_router.routing.quotas import Quota
 from smtp_router.shared.table import Span, Table, key_of
 
 _SPANS = (1.0, 60.0, 3600.0)
@@ -25,7 +24,7 @@ _KNOWN = 100
 class SharedMeter(Meter):
     """Counts what is sent under one name, by whichever worker."""
 
-    __slots__ = ("_claimed", "_key", "_known", "_lines", "_table")
+    __slots__ = ("_key", "_known", "_lines", "_table")
 
     again_s = 0.01
 
@@ -36,19 +35,15 @@ class SharedMeter(Meter):
         self._key = key_of("limit", name)
         self._lines = key_of("line", name)
         self._known: dict[int, tuple[Limits, tuple[Span, ...]]] = {}
-        self._claimed: tuple[int, ...] | None = None
 
-    def watch(self, limits: Limits) -> None:
-        """Everything is counted in any case."""
+    def watch(self, limits: Limits) -> Room:
+        """See `Meter`; everything is counted in any case."""
+        return _SharedRoom(self, limits)
 
     @property
     def in_flight(self) -> int:
         """See `Meter`."""
         return self._table.held(self._key)
-
-    def has_room(self, limits: Limits, now: float) -> bool:
-        """See `Meter`."""
-        return self.opens_at(limits, now) <= now
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """See `Meter`."""
@@ -63,26 +58,23 @@ class SharedMeter(Meter):
             if span.limit is not None:
                 yield span.seconds, span.limit, self._table.opens_at(self._key, span, now)
 
-    def claim(self, limits: Limits, now: float) -> bool:
+    def take(self, limits: Limits, now: float) -> Parts | None:
         """See `Meter`."""
-        self._claimed = self._table.take(
+        parts = self._table.take(
             self._key, self._spans(limits), now, at_once=limits.concurrency, hold=True
         )
-        return self._claimed is not None
-
-    def take(self, quotas: Sequence[Quota], now: float) -> Place:
-        """Begin the one whose place has just been claimed."""
-        del now
-        assert self._claimed is not None
-        parts, self._claimed = self._claimed, None
-        windows = [
+        if parts is None:
+            return None
+        return [
             (_SharedWindow(self._table, self._key, Span(at, seconds, None)), part)
             for at, (seconds, part) in enumerate(zip(_SPANS, parts, strict=True))
         ]
-        return Place(self, quotas, windows)
 
-    def leave(self) -> None:
-        """End one. If others have lines, too, all look again by and by, and each gets its turn."""
+    def leave(self, parts: Parts, *, sent: bool) -> None:
+        """See `Meter`; if others have lines, too, all look again by and by, and each gets its turn."""
+        if not sent:
+            for window, part in parts:
+                window.take_back(part)
         self._table.release(self._key)
         if self._table.held(self._lines) <= len(self.waiting):
             for event in self.waiting:
@@ -111,8 +103,21 @@ class SharedMeter(Meter):
         return spans
 
 
+class _SharedRoom:
+    """What there is for all workers."""
+
+    __slots__ = ("_limits", "_meter")
+
+    def __init__(self, meter: SharedMeter, limits: Limits) -> None:
+        self._meter = meter
+        self._limits = limits
+
+    def is_left(self, now: float) -> bool:
+        return self._meter.opens_at(self._limits, now) <= now
+
+
 class _SharedWindow:
-    """One window of a record, as a place has it."""
+    """One window of a record, as a message has it."""
 
     __slots__ = ("_key", "_span", "_table")
 

@@ -2,26 +2,27 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.types import HostPort
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.clock import Clock
-from smtp_router.core.downstream import Downstream, Health, HealthState
+from smtp_router.core.downstream import Downstream, Figures, HealthState, with_figures
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
-from smtp_router.routing.limits import Meter
+from smtp_router.routing.limits import Meter, Parts
 from smtp_router.routing.quotas import Quota
 from smtp_router.routing.rest import Rest
 
 log = logging.getLogger(__name__)
 
-_UNTRIED = Health()
+_TAKEN = (Delivered, InDoubt)
+"""Or may have been."""
+_UNTRIED = (HealthState.CLOSED, 0, 0, 0, 0, 1.0, 0.0, 0.0)
+_OPEN = HealthState.OPEN  # found once: a member of an enumeration takes long to find
 
 
 class Shared(Protocol):
@@ -46,7 +47,8 @@ class Target:
 
     Its `gauge`, how it fares, and its `rest`, the one that it has asked for, are there when somebody
     first looks: of ten thousand users' targets few are in use at a time, and these two are most of what
-    a target takes in memory (1.3 KB).
+    a target takes in memory (1.3 KB). Not by `__getattr__`: a class that has one makes the interpreter
+    look up every other attribute slowly.
 
     Args:
         user: the login name of whose downstream it is.
@@ -58,20 +60,19 @@ class Target:
     """
 
     __slots__ = (
+        "_figures",
+        "_gauge",
+        "_rest",
+        "_room",
         "_seen",
-        "gauge",
         "limits",
         "meter",
         "quotas",
-        "rest",
         "rules",
         "settings",
         "shared",
         "user",
     )
-
-    gauge: Gauge
-    rest: Rest
 
     def __init__(
         self,
@@ -91,31 +92,71 @@ class Target:
         self.shared = shared
         self.meter = meter
         self.quotas = quotas
-        self._seen = self.described
+        self._room = None if meter is None else meter.watch(settings.limits)
+        self._gauge: Gauge | None = None
+        self._rest: Rest | None = None
+        addr = settings.addr
+        self._seen = Downstream(
+            name=settings.name,
+            host=addr.host if isinstance(addr, HostPort) else str(addr),
+            port=addr.port if isinstance(addr, HostPort) else 0,
+            options=settings.options,
+        )
+        self._figures: Figures | None = None
 
-    def __getattr__(self, name: str) -> object:
-        """The gauge or the rest, which is asked for only as long as it is not there."""
-        if name == "gauge":
-            self.gauge = self.shared.gauge(self.settings, self.rules)
-            return self.gauge
-        if name == "rest":
-            self.rest = self.shared.rest(self.user, self.settings)
-            return self.rest
-        raise AttributeError(name)
+    @property
+    def gauge(self) -> Gauge:
+        """How its account at the server fares."""
+        if self._gauge is None:
+            self._gauge = self.shared.gauge(self.settings, self.rules)
+        return self._gauge
+
+    @gauge.setter
+    def gauge(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+
+    @property
+    def rest(self) -> Rest:
+        """The rest that it has asked for, of this user's mail."""
+        if self._rest is None:
+            self._rest = self.shared.rest(self.user, self.settings)
+        return self._rest
+
+    @rest.setter
+    def rest(self, rest: Rest) -> None:
+        self._rest = rest
+
+    def offered(self, now: float) -> Downstream | None:
+        """How plugins see it at this instant, if it has room and does not rest; `None`: one of the two.
+
+        Asked about all of a user's targets for each message; `has_room`, `is_resting` and `seen` say
+        the same in twice the time.
+        """
+        room = self._room
+        if room is not None and not (room.is_left(now) and (not self.quotas or self.has_room(now))):
+            return None
+        figures = (self._gauge or self.gauge).calm(now)
+        if figures is None or now < (self._rest or self.rest).until:
+            return None if self.is_resting(now) else self.seen(now)
+        if figures is not self._figures:
+            self._figures = figures
+            self._seen = with_figures(self._seen, figures)
+        return self._seen
 
     def seen(self, now: float) -> Downstream:
         """How plugins see it at this instant; the same object as long as nothing has changed."""
-        health = self.gauge.frozen(now)
+        figures = self.gauge.figures(now)
         if now < self.rest.until:
-            return self._with(replace(health, state=HealthState.OPEN))
-        if health is not self._seen.health:
-            self._seen = self._with(health)
+            return with_figures(self._seen, (_OPEN, *figures[1:]))
+        if figures is not self._figures:
+            self._figures = figures
+            self._seen = with_figures(self._seen, figures)
         return self._seen
 
     @property
     def described(self) -> Downstream:
         """How plugins see it before anything was sent there."""
-        return self._with(_UNTRIED)
+        return with_figures(self._seen, _UNTRIED)
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred: it has failed, or has asked for it."""
@@ -134,9 +175,9 @@ class Target:
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        if self.meter is None:
+        if self._room is None:
             return True
-        if not self.meter.has_room(self.limits, now):
+        if not self._room.is_left(now):
             return False
         return all(quota.has_room() for quota in self.quotas) if self.quotas else True
 
@@ -150,12 +191,12 @@ class Target:
                 opens_at = max(opens_at, now + quota.seconds_left())
         return opens_at
 
-    def claim(self, now: float) -> bool:
-        """See that the room that there was just now is taken by nobody else but the next `Passage`.
-
-        Nor by other processes with the same limits, if there are any.
-        """
-        return self.meter is None or self.meter.claim(self.limits, now)
+    def begin(self, now: float) -> "Passage | None":
+        """Begin an attempt now; `None`: other processes have taken the room that there was just now."""
+        parts = () if self.meter is None else self.meter.take(self.limits, now)
+        if parts is None:
+            return None
+        return Passage(self, self._gauge or self.gauge, self._rest or self.rest, parts, now)
 
     async def is_ready(self) -> bool:
         """See that there is a unit of every quota to take; whether there is.
@@ -187,75 +228,90 @@ class Target:
         }
         log.warning("downstream rests", extra={"fields": fields})
 
-    def _with(self, health: Health) -> Downstream:
-        addr = self.settings.addr
-        return Downstream(
-            name=self.settings.name,
-            host=addr.host if isinstance(addr, HostPort) else str(addr),
-            port=addr.port if isinstance(addr, HostPort) else 0,
-            options=self.settings.options,
-            health=health,
-        )
-
 
 class Passage:
     """One attempt, counted from the choice of the downstream to its end, whatever that is."""
 
-    __slots__ = ("_began", "_chance", "_clock", "_entries", "_place", "_sent", "_target")
+    __slots__ = (
+        "_began",
+        "_committed",
+        "_entries",
+        "_gauge",
+        "_leases",
+        "_parts",
+        "_rest",
+        "_sent",
+        "_target",
+    )
 
-    def __init__(self, target: Target, clock: Clock, chance: Callable[[], float], now: float) -> None:
-        """It begins now.
+    def __init__(self, target: Target, gauge: Gauge, rest: Rest, parts: Parts, now: float) -> None:
+        """It begins now; `leave` is to end it, whatever becomes of it.
 
         Args:
             target: the downstream.
-            clock: for the log.
-            chance: gives a number from 0 to 1.
+            gauge: how it fares.
+            rest: the one that it has asked for.
+            parts: what was taken of its meter.
             now: the present instant.
         """
         self._target = target
-        self._clock = clock
-        self._chance = chance
+        self._gauge = gauge
+        self._rest = rest
+        self._parts = parts
         self._began = now
-        self._entries = target.gauge.enter(now)
-        self._place = None if target.meter is None else target.meter.take(target.quotas, now)
+        self._entries = gauge.enter(now)
+        quotas = target.quotas
+        self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
+        self._committed = False
         self._sent: bool | None = None
 
-    def __enter__(self) -> Self:
-        """Leave it, and it has ended."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """It is not under way any more."""
-        self._target.gauge.leave(self._entries)
-        if self._place is not None:
-            self._place.leave(sent=self._sent)
-
     def commit(self) -> None:
-        """The final dot is about to go out."""
-        if self._place is not None:
-            self._place.commit()
+        """The final dot is about to go out: from now on the downstream may have it."""
+        if self._leases and not self._committed:
+            for quota, lease in self._leases:
+                quota.commit(lease)
+        self._committed = True
 
-    def ended(self, attempt: Attempt, now: float) -> None:
-        """Count what became of it, now."""
-        self._sent = isinstance(attempt.outcome, Delivered | InDoubt)
-        changes = self._target.gauge.count(
-            self._entries,
-            attempt.outcome,
-            attempt.seconds,
-            now,
-            rules=self._target.rules,
-            chance=self._chance,
+    def ended(self, attempt: Attempt, now: float, clock: Clock, chance: Callable[[], float]) -> None:
+        """Count what became of it.
+
+        Args:
+            attempt: that.
+            now: the present instant.
+            clock: for the log.
+            chance: gives a number from 0 to 1.
+        """
+        target, outcome, rest = self._target, attempt.outcome, self._rest
+        self._sent = isinstance(outcome, _TAKEN)
+        changes = self._gauge.count(
+            self._entries, outcome, attempt.seconds, now, rules=target.rules, chance=chance
         )
-        rest = self._target.rest
-        match attempt.outcome:
+        match outcome:
             case Delivered():
                 if rest.delivered(self._began):
-                    changes.append(Change(Blame.USER, None))
-            case Deferred(rest_s=seconds) as asked if seconds and rest.ask(seconds, now, str(asked)):
-                changes.append(Change(Blame.USER, rest.until))
+                    changes = [*changes, Change(Blame.USER, None)]
+            case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now, str(outcome)):
+                changes = [*changes, Change(Blame.USER, rest.until)]
         for change in changes:
-            self._target.tell(change, attempt, self._clock)
-            if self._target.shared.news is not None:
-                self._target.shared.news(self._target, change)
+            target.tell(change, attempt, clock)
+            if target.shared.news is not None:
+                target.shared.news(target, change)
+
+    def leave(self) -> None:
+        """It is not under way any more; what is not known to be sent is, if the final dot is out."""
+        self._gauge.leave(self._entries)
+        meter = self._target.meter
+        if meter is not None:
+            sent = self._committed if self._sent is None else self._sent
+            if self._leases:
+                self._settle(sent=sent)
+            meter.leave(self._parts, sent=sent)
+
+    def _settle(self, *, sent: bool) -> None:
+        """Use the units that were taken of quotas, or give them back."""
+        if sent:
+            self.commit()
+        for quota, lease in self._leases:
+            if not sent:
+                quota.take_back(lease, committed=self._committed)
+            quota.leave(lease)

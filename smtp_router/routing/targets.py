@@ -97,13 +97,11 @@ class Targets:
         return rest
 
     def _meter(self, user: str, downstream: Downstream) -> Meter:
-        limits = downstream.limits
-        name = limits.name(user, downstream.name)
+        name = downstream.limits.name(user, downstream.name)
         meter = self._meters.get(name)
         if meter is None:
             names = self._names
             meter = self._meters[name] = Meter() if names is None else SharedMeter(names, name)
-        meter.watch(limits)
         return meter
 
     def _quotas_of(self, user: str, downstream: Downstream, settings: Settings) -> Sequence[Quota]:

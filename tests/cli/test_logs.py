@@ -6,16 +6,16 @@ import io
 import logging
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, text_line
-from smtp_router.cli.quick_lines import QuickLines
+from smtp_router.cli.quick_lines import _MOST_KNOWN, QuickJournal
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, Stage
@@ -26,7 +26,7 @@ from tests.cli.test_systemd import READY, Systemd
 from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawClient
 from tests.running import PASSWORD, USER, Program, _Running, one_user
-from tests.support import make_message
+from tests.support import make_attempt, make_message
 from tests.witness import Witness
 
 
@@ -116,7 +116,10 @@ def test_a_disk_that_is_full_of_log_keeps_no_mail_from_its_way(tmp_path: Path) -
 WORDS = st.text() | st.just("\ud800") | st.text('ab1@.=<>{}"\\` ', min_size=1)
 REPLIES = st.none() | st.builds(Reply, code=st.sampled_from((250, 450)), text=WORDS)
 OUTCOMES = st.builds(
-    Delivered, stage=st.sampled_from((Stage.FINAL, Stage.DATA)), reply=REPLIES
+    Delivered,
+    stage=st.sampled_from((Stage.FINAL, Stage.DATA)),
+    reply=REPLIES,
+    reason=st.just("") | WORDS,
 ) | st.builds(Deferred, stage=st.sampled_from(Stage), reply=REPLIES, reason=WORDS)
 ATTEMPTS = st.builds(
     Attempt,
@@ -124,52 +127,133 @@ ATTEMPTS = st.builds(
     outcome=OUTCOMES,
     seconds=st.floats(0, 1e6),
 )
-MESSAGES = st.builds(make_message, id=WORDS, user=WORDS, mail_from=WORDS)
+MESSAGES = st.builds(
+    make_message,
+    id=st.text("ab1\xe9", min_size=1) | WORDS,
+    user=WORDS,
+    mail_from=WORDS,
+    rcpt_tos=st.lists(st.just("b@example.net"), max_size=3).map(tuple),
+)
 
 
-class Written(Journal):
+class Slow(Journal):
     """What is written word by word."""
 
-    def __init__(self, now: float) -> None:
-        self.line = ""
-        self._now = now
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._write = write
+        self._clock = clock
 
     def writes(self, level: int) -> bool:
         return level >= logging.INFO
 
     def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
-        self.line = text_line(self._now, level, "", event, fields)
+        self._write(text_line(self._clock(), level, "", event, fields))
 
 
-@given(
-    st.tuples(MESSAGES, MESSAGES), st.lists(ATTEMPTS), REPLIES, WORDS | st.just(""), st.floats(0, 4e9)
+class Told(NamedTuple):
+    """A message, as the plugins left it, and what became of it."""
+
+    message: Message
+    outgoing: Message
+    attempts: list[Attempt]
+    reply: Reply | None
+    canary: str
+    seconds: float
+
+    def traced(self) -> Trace:
+        trace = Trace(self.message)
+        trace.attempts, trace.reply, trace.canary = self.attempts, self.reply, self.canary
+        return trace
+
+
+INSTANTS = st.floats(0, 4e9) | st.integers(0, 4 * 10**12).map(lambda number: number / 1000)
+TOLD = st.builds(
+    Told,
+    message=MESSAGES,
+    outgoing=MESSAGES,
+    attempts=st.lists(ATTEMPTS, max_size=3),
+    reply=REPLIES,
+    canary=st.just("") | WORDS,
+    seconds=INSTANTS,
 )
+TAKEN = st.builds(Reply, code=st.just(250), enhanced=st.sampled_from(("", "2.0.0")), text=WORDS)
+USUAL = st.builds(
+    Told,
+    message=st.builds(make_message, id=st.sampled_from(("a1", "\xe91")), mail_from=WORDS),
+    outgoing=st.builds(make_message, mail_from=WORDS),
+    attempts=st.lists(
+        st.builds(
+            make_attempt,
+            st.sampled_from("ab"),
+            st.builds(Delivered, reply=TAKEN) | OUTCOMES,
+            seconds=INSTANTS,
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+    reply=TAKEN,
+    canary=st.sampled_from(("", "", "c")),
+    seconds=st.floats(0, 1),
+)
+"""Most of it is mail that was delivered."""
+
+
+@given(st.lists(st.tuples(TOLD | USUAL, INSTANTS), min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_quick_lines_are_those_that_are_made_word_by_word(
-    messages: tuple[Message, Message],
-    attempts: list[Attempt],
-    reply: Reply | None,
-    canary: str,
-    now: float,
+    several: list[tuple[Told, float]],
+    unchanged: bool,  # noqa: FBT001 - hypothesis gives it
+    mixed: bool,  # noqa: FBT001 - as above
 ) -> None:
-    quick, slow = QuickLines(), Written(now)
-    message, outgoing = messages
-    for attempt in attempts:
-        slow.attempt(message, outgoing, attempt)
-        assert quick.attempt(now, message, outgoing, attempt) in (None, slow.line)
-    trace = Trace(message)
-    trace.attempts, trace.reply, trace.canary = attempts, reply, canary
-    slow.message(message, trace, now / 7)
-    assert quick.message(now, message, trace, now / 7) in (None, slow.line)
+    now = 0.0
+    quick, slow = list[str](), list[str]()
+    twin = Slow(slow.append, lambda: now)
+    journals = twin, QuickJournal(quick.append, Slow(quick.append, lambda: now), lambda: now)
+    for told, now in several:  # noqa: B007 - the clocks go by it
+        for journal in journals:
+            for attempt in told.attempts:
+                outgoing = told.message if unchanged else told.outgoing
+                journal.attempt(told.message, outgoing, attempt)
+            if not mixed:
+                journal.message(told.message, told.traced(), told.seconds)
+    for told, now in several if mixed else ():  # noqa: B007 - as above
+        for journal in journals:
+            journal.message(told.message, told.traced(), told.seconds)
+    assert quick == slow
+
+
+class Nobody(Journal):
+    """A journal that is asked for nothing."""
+
+    def writes(self, level: int) -> bool:
+        raise AssertionError(level)
+
+    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        raise AssertionError((level, event, fields))
+
+
+def delivered_to(name: str, mail_from: str = "a@example.com") -> Told:
+    message = make_message(id="0a1b", mail_from=mail_from)
+    outcome = Delivered(reply=Reply(code=250, text="Ok"))
+    attempt = Attempt(downstream=Downstream(name=name, host="h", port=25), outcome=outcome, seconds=0.1)
+    reply = Reply(code=250, enhanced="2.0.0", text="Delivered")
+    return Told(message, message, [attempt], reply, "", 0.1)
 
 
 def test_mail_that_was_delivered_has_quick_lines() -> None:
-    message = make_message()
-    attempt = Attempt(
-        downstream=Downstream(name="a", host="h", port=25),
-        outcome=Delivered(reply=Reply(code=250, text="Ok")),
-        seconds=0.1,
-    )
-    trace = Trace(message)
-    trace.attempts, trace.reply = [attempt], Reply(code=250, enhanced="2.0.0", text="Delivered")
-    assert QuickLines().attempt(0.0, message, message, attempt)
-    assert QuickLines().message(0.0, message, trace, 0.1)
+    lines: list[str] = []
+    journal = QuickJournal(lines.append, Nobody())
+    told = delivered_to("a")
+    for attempt in told.attempts:
+        journal.attempt(told.message, told.outgoing, attempt)
+    journal.message(told.message, told.traced(), told.seconds)
+    assert len(lines) == 2
+
+
+def test_senders_that_never_come_again_are_not_kept() -> None:
+    lines: list[str] = []
+    journal = QuickJournal(lines.append, Nobody())
+    for number in range(3 * _MOST_KNOWN):
+        told = delivered_to("a", f"bounce-{number}@example.com")
+        journal.attempt(told.message, told.outgoing, told.attempts[0])
+        assert f" mail_from=bounce-{number}@example.com " in lines[-1]
+        assert len(journal._known) <= _MOST_KNOWN  # noqa: SLF001 - memory is what this is about

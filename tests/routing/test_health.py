@@ -5,9 +5,10 @@ import pytest
 from smtp_router import Health, HealthState, Outcome
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
+from smtp_router.core.downstream import with_figures
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.health import Change, Gauge
-from tests.support import deferred, delivered, in_doubt, rejected, unreachable
+from tests.support import deferred, delivered, in_doubt, make_downstream, rejected, unreachable
 
 RULES = Rules()
 CLOSED, HALF_OPEN, OPEN = HealthState.CLOSED, HealthState.HALF_OPEN, HealthState.OPEN
@@ -20,7 +21,7 @@ class Account:
         self.gauge = Gauge(server or Circuit(RULES.window_s), RULES.window_s)
 
     def after(self, *outcomes: Outcome, now: float = 0.0, seconds: float = 0.1) -> list[Change]:
-        changes = []
+        changes: list[Change] = []
         for outcome in outcomes:
             entries = self.gauge.enter(now)
             changes += self.gauge.count(entries, outcome, seconds, now, rules=RULES, chance=lambda: 0.0)
@@ -28,7 +29,7 @@ class Account:
         return changes
 
     def health(self, now: float = 0.0) -> Health:
-        return self.gauge.frozen(now)
+        return with_figures(make_downstream(), self.gauge.figures(now)).health
 
 
 @pytest.fixture
@@ -93,10 +94,10 @@ def test_frozen_figures_stay_as_they_were(account: Account) -> None:
 
 def test_figures_are_frozen_once_until_they_change(account: Account) -> None:
     account.after(delivered())
-    health = account.health(now=1.0)
-    assert account.health(now=1e6) is health
+    figures = account.gauge.figures(now=1.0)
+    assert account.gauge.figures(now=1e6) is figures
     account.after(rejected())
-    assert account.health(now=1e6) == health
+    assert account.gauge.figures(now=1e6) == figures
 
 
 def test_figures_that_change_with_time_are_frozen_anew(account: Account) -> None:
@@ -127,6 +128,29 @@ def test_an_account_that_is_refused_rests_alone() -> None:
     assert one.gauge.is_resting(0.0)
     assert not two.gauge.is_resting(0.0)
     assert (one.health().state, two.health().state) == (OPEN, CLOSED)
+
+
+def test_what_another_account_finds_out_of_the_server_is_seen_at_once() -> None:
+    server = Circuit(RULES.window_s)
+    one, two = Account(server), Account(server)
+    assert two.health().state is CLOSED
+    one.after(*[unreachable()] * 3)
+    assert [two.health(now).state for now in (0.0, 5.0)] == [OPEN, HALF_OPEN]
+    one.after(*[delivered()] * 6, now=5.0)
+    assert two.health(5.0).state is CLOSED
+
+
+def test_a_delivery_ends_the_servers_row_of_failures_too(account: Account) -> None:
+    for _ in range(2):
+        account.after(unreachable(), unreachable(), delivered())
+    account.after(unreachable(), unreachable())
+    assert not account.gauge.is_resting(0.0)
+
+
+def test_deliveries_count_for_the_servers_share_of_failures(account: Account) -> None:
+    for _ in range(15):
+        account.after(delivered(), delivered(), unreachable())
+    assert not account.gauge.is_resting(0.0)
 
 
 def test_failures_of_the_two_kinds_are_not_one_row(account: Account) -> None:

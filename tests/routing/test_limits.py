@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from smtp_router.config.limits import Limits
-from smtp_router.routing.limits import Meter, Place
+from smtp_router.config.limits import NO_LIMITS, Limits
+from smtp_router.routing.limits import Meter, Parts
 
 
 def metered(**limits: Any) -> tuple[Meter, Limits]:  # noqa: ANN401 - any key of the settings
@@ -19,35 +19,41 @@ def metered(**limits: Any) -> tuple[Meter, Limits]:  # noqa: ANN401 - any key of
     return meter, given
 
 
+def take(meter: Meter, now: float, limits: Limits = NO_LIMITS) -> Parts:
+    parts = meter.take(limits, now)
+    assert parts is not None
+    return parts
+
+
 def test_without_limits_there_is_always_room() -> None:
     meter, limits = metered()
     for _ in range(1000):
-        meter.take((), 0.0)
+        take(meter, 0.0)
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_concurrency_is_full_until_one_is_done() -> None:
     meter, limits = metered(concurrency=2)
-    places = [meter.take((), 0.0) for _ in range(2)]
+    places = [take(meter, 0.0) for _ in range(2)]
     assert meter.opens_at(limits, 1e9) == math.inf
-    places[0].leave(sent=True)
+    meter.leave(places[0], sent=True)
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_each_limit_has_to_leave_room() -> None:
     meter, limits = metered(per_second=2, per_minute=3)
     for _ in range(2):
-        meter.take((), 0.0).leave(sent=True)
+        meter.leave(take(meter, 0.0), sent=True)
     assert 1.0 < meter.opens_at(limits, 0.0) < 1.1
-    meter.take((), 10.0).leave(sent=True)
+    meter.leave(take(meter, 10.0), sent=True)
     assert 60.0 < meter.opens_at(limits, 10.0) < 62.0
 
 
 def test_what_was_not_sent_does_not_count() -> None:
     meter, limits = metered(per_hour=1)
-    meter.take((), 0.0).leave(sent=False)
+    meter.leave(take(meter, 0.0), sent=False)
     assert meter.opens_at(limits, 0.0) <= 0.0
-    meter.take((), 0.0).leave(sent=True)
+    meter.leave(take(meter, 0.0), sent=True)
     assert meter.opens_at(limits, 0.0) > 3600.0
 
 
@@ -56,17 +62,17 @@ def test_those_who_share_a_meter_count_together_against_limits_of_their_own() ->
     few = Limits(per_minute=3, per_hour=5)
     meter.watch(few)
     for _ in range(3):
-        meter.take((), 0.0).leave(sent=True)
+        meter.leave(take(meter, 0.0), sent=True)
     assert meter.opens_at(few, 0.0) > 0.0
     assert meter.opens_at(many, 0.0) <= 0.0
 
 
 def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> None:
     meter, limits = metered(per_minute=1)
-    place = meter.take((), 0.0)
+    place = take(meter, 0.0)
     more = Limits(per_minute=1, per_hour=1)
     meter.watch(more)
-    place.leave(sent=True)
+    meter.leave(place, sent=True)
     assert 60.0 < meter.opens_at(more, 0.0) < 62.0
     assert meter.opens_at(Limits(per_hour=1), 0.0) <= 0.0
     assert meter.opens_at(limits, 0.0) > 0.0
@@ -74,9 +80,9 @@ def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> Non
 
 def test_whoever_waits_is_woken_when_one_is_done() -> None:
     meter, _ = metered()
-    place, event = meter.take((), 0.0), asyncio.Event()
+    place, event = take(meter, 0.0), asyncio.Event()
     meter.waiting.append(event)
-    place.leave(sent=True)
+    meter.leave(place, sent=True)
     assert event.is_set()
 
 
@@ -89,9 +95,9 @@ class Traffic(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.meter = Meter()
-        self.meter.watch(LIMITS)
+        self.room = self.meter.watch(LIMITS)
         self.now = 0.0
-        self.under_way: list[tuple[float, Place]] = []
+        self.under_way: list[tuple[float, Parts]] = []
         self.sent: list[float] = []
 
     @rule(seconds=st.one_of(st.floats(0, 0.5), st.floats(0, 70)))
@@ -101,13 +107,13 @@ class Traffic(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         if self.meter.opens_at(LIMITS, self.now) <= self.now:
-            self.under_way.append((self.now, self.meter.take((), self.now)))
+            self.under_way.append((self.now, take(self.meter, self.now)))
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 9), sent=st.booleans())
     def end(self, which: int, sent: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
         began, place = self.under_way.pop(which % len(self.under_way))
-        place.leave(sent=sent)
+        self.meter.leave(place, sent=sent)
         if sent:
             self.sent.append(began)
 
@@ -120,13 +126,17 @@ class Traffic(RuleBasedStateMachine):
                 assert sum(0 <= end - other < seconds * (1 - 1e-9) for other in taken) <= count
 
     @invariant()
+    def the_quick_look_sees_the_same(self) -> None:
+        assert self.room.is_left(self.now) == (self.meter.opens_at(LIMITS, self.now) <= self.now)
+
+    @invariant()
     def there_is_room_again_in_time(self) -> None:
         if not self.under_way:
             assert self.meter.opens_at(LIMITS, self.now) < self.now + 62.0
 
     def teardown(self) -> None:
         for _, place in self.under_way:
-            place.leave(sent=True)
+            self.meter.leave(place, sent=True)
         opens_at = self.meter.opens_at(LIMITS, self.now)
         assert self.meter.opens_at(LIMITS, opens_at) <= opens_at
 

@@ -1,20 +1,36 @@
 """What targets share."""
 
 import gc
+from dataclasses import astuple
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import settings as limited
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from smtp_router import Outcome, Stage
+from smtp_router import Deferred, Downstream, HealthState, Outcome, Stage
 from smtp_router.config.load import load
 from smtp_router.config.settings import Settings
-from smtp_router.routing.target import Target
+from smtp_router.core.blame import Blame
+from smtp_router.core.downstream import Figures
+from smtp_router.routing.target import Passage, Target
 from smtp_router.routing.targets import Targets
 from tests.routing.bench import rest
-from tests.support import config_text, deferred, unreachable
+from tests.support import (
+    VirtualClock,
+    config_text,
+    deferred,
+    delivered,
+    make_attempt,
+    make_reply,
+    unreachable,
+)
 
 LOGIN = {"addr": "a.example:25", "user": "apikey", "pass": "s3cret"}
+ASKED = Deferred(stage=Stage.RCPT, reply=make_reply("451 4.7.1 in 30 s"), rest_s=30)
 
 
 @pytest.fixture
@@ -89,3 +105,87 @@ def test_what_is_known_stays_while_those_who_would_look_have_not_looked_yet(
     gc.collect()
     assert after.gauge.is_resting(now=0.0)
     assert after.rest.until == 10.0
+
+
+class Traffic(RuleBasedStateMachine):
+    """Two downstreams of one account, one of another at the same server, and whatever happens there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        text = config_text(
+            downstreams={
+                "a": {**LOGIN, "limits": {"concurrency": 2, "per_minute": 9}},
+                "b": LOGIN,
+                "c": {**LOGIN, "user": "another"},
+            }
+        )
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "config.yaml")
+            file.write_text(text)
+            settings = load(file).settings
+        (user,) = settings.users
+        targets = Targets()
+        self.targets = [targets.make(user.email, one, settings) for one in user.downstreams]
+        self.clock = VirtualClock()
+        self.under_way: list[tuple[Target, Passage]] = []
+        self.had: list[tuple[Downstream, Figures]] = []
+
+    @rule(seconds=st.sampled_from((0.5, 6.0, 70.0)))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(which=st.integers(0, 2))
+    def begin(self, which: int) -> None:
+        target = self.targets[which]
+        if target.has_room(self.clock.now()):
+            passage = target.begin(self.clock.now())
+            assert passage is not None
+            self.under_way.append((target, passage))
+
+    @precondition(lambda self: self.under_way)
+    @rule(
+        which=st.integers(0, 9),
+        outcome=st.sampled_from((delivered(), delivered(), unreachable(), refused(), ASKED, None)),
+        seconds=st.floats(0, 9),
+        times=st.integers(1, 4),
+    )
+    def end(self, which: int, outcome: Outcome | None, seconds: float, times: int) -> None:
+        target, passage = self.under_way.pop(which % len(self.under_way))
+        for _ in range(times if outcome else 0):
+            attempt = make_attempt(target.settings.name, outcome, seconds=seconds)
+            passage.ended(attempt, self.clock.now(), self.clock, lambda: 0.0)
+        passage.leave()
+
+    @invariant()
+    def the_quick_look_sees_what_a_close_one_does(self) -> None:
+        now = self.clock.now()
+        for target in self.targets:
+            offered = target.offered(now)
+            if target.is_resting(now) or not target.has_room(now):
+                assert offered is None
+            else:
+                assert offered is not None
+                assert offered.health == target.seen(now).health
+                assert offered.health.in_flight == self._in_flight(target)
+                assert (offered.health.state is HealthState.CLOSED) == self._is_closed(target)
+
+    def _in_flight(self, target: Target) -> int:
+        return sum(other.gauge is target.gauge for other, _ in self.under_way)
+
+    def _is_closed(self, target: Target) -> bool:
+        circuits = [target.gauge.circuit(whose) for whose in (Blame.SERVER, Blame.ACCOUNT)]
+        return {circuit.breaker.state for circuit in circuits} == {HealthState.CLOSED}
+
+    @rule(which=st.integers(0, 2))
+    def give(self, which: int) -> None:
+        target, now = self.targets[which], self.clock.now()
+        self.had.append((target.seen(now), target.gauge.figures(now)))
+
+    def teardown(self) -> None:
+        """What plugins were given stays as it was, also if they look later."""
+        for downstream, figures in self.had:
+            assert astuple(downstream.health)[1:] == figures[1:]
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = limited(max_examples=50, stateful_step_count=30, deadline=None)

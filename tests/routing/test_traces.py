@@ -3,6 +3,8 @@
 import gc
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +15,6 @@ from smtp_router import Deferred, Stage
 from smtp_router.core.breaker import Rules
 from smtp_router.core.trace import MAX_NOTE_CHARS, MAX_NOTES, MAX_RECIPIENTS, note
 from smtp_router.routing.lease import BooksInMemory
-from smtp_router.routing.target import Passage
 from smtp_router.routing.traces import SHOWN, Traces
 from tests.routing.bench import Bench, records
 from tests.support import (
@@ -68,10 +69,13 @@ def left_out(bench: Bench) -> dict[str, str]:
     return {one["downstream"]: re.sub(r"\b[\d.]+(?= s more)", "N", one["why"]) for one in entries}
 
 
-def under_way(bench: Bench) -> Passage:
+@contextmanager
+def under_way(bench: Bench) -> Iterator[None]:
     """A message that is on its way to `a`."""
-    now = bench.clock.now()
-    return Passage(bench.user.targets["a"], bench.clock, lambda: 0.0, now)
+    passage = bench.user.targets["a"].begin(bench.clock.now())
+    assert passage is not None
+    yield
+    passage.leave()
 
 
 async def test_a_trace_says_who_was_offered_what_was_said_and_what_came_of_it(tmp_path: Path) -> None:

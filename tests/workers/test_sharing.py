@@ -104,16 +104,18 @@ def test_failed_logins_are_counted_at_both_until_the_window_is_over(both: list[T
 def test_a_place_that_both_want_is_one_workers(both: list[Together]) -> None:
     one, other = (SharedMeter(together.names, "x") for together in both)
     limits = Limits(concurrency=1, per_minute=2)
-    assert one.opens_at(limits, 5.0) <= 5.0
-    assert one.claim(limits, 5.0)
-    assert not other.claim(limits, 5.0)
-    place = one.take((), 5.0)
+    rooms = [meter.watch(limits) for meter in (one, other)]
+    assert [room.is_left(5.0) for room in rooms] == [True, True]
+    parts = one.take(limits, 5.0)
+    assert parts is not None
+    assert other.take(limits, 5.0) is None
+    assert [room.is_left(5.0) for room in rooms] == [False, False]
     assert other.in_flight == 1
-    place.leave(sent=False)
-    assert other.claim(limits, 5.0)
-    other.take((), 5.0).leave(sent=True)
-    assert one.claim(limits, 5.0)
-    one.take((), 5.0).leave(sent=True)
+    one.leave(parts, sent=False)
+    for meter in (other, one):
+        parts = meter.take(limits, 5.0)
+        assert parts is not None
+        meter.leave(parts, sent=True)
     assert [seconds for seconds, _, opens in other.windows(limits, 5.0) if opens > 5.0] == [60.0]
 
 
@@ -123,12 +125,12 @@ def test_who_waits_is_told_at_once_unless_others_have_a_line_too(
     other_has_line: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     one, other = (SharedMeter(together.names, "x") for together in both)
-    assert one.claim(Limits(concurrency=1), 5.0)
-    place, mine = one.take((), 5.0), asyncio.Event()
+    parts, mine = one.take(Limits(concurrency=1), 5.0), asyncio.Event()
+    assert parts is not None
     one.wait(mine)
     if other_has_line:
         other.wait(asyncio.Event())
-    place.leave(sent=True)
+    one.leave(parts, sent=True)
     assert mine.is_set() is not other_has_line
 
 
