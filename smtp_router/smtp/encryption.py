@@ -20,6 +20,8 @@ from smtp_router.errand import Pending
 
 RECORD_OCTETS = 16_384
 """The most that a record holds (RFC 8446 5.1), and so the most that is read at once."""
+FULL_OCTETS = 256_000
+"""As many at once, and there is more to come: uvloop would read on up to 32 times in the same turn."""
 
 
 class Encrypted(asyncio.Transport, asyncio.Protocol):
@@ -79,6 +81,9 @@ class Encrypted(asyncio.Transport, asyncio.Protocol):
             self._read()
         elif not self._is_over:
             self._shake_hands()
+        if len(data) >= FULL_OCTETS:
+            self._clear.pause_reading()
+            self._loop.call_soon(self._let_read)
 
     def eof_received(self) -> bool:
         """The peer says no more, and has not said so (close_notify)."""
@@ -150,6 +155,10 @@ class Encrypted(asyncio.Transport, asyncio.Protocol):
         self._clear.resume_reading()
         if self._incoming.pending:
             self._loop.call_soon(self._read_on)
+
+    def _let_read(self) -> None:
+        if not (self._is_paused or self._is_over):
+            self._clear.resume_reading()
 
     def is_reading(self) -> bool:
         """Whether the protocol is told what comes."""

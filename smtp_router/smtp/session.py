@@ -18,7 +18,7 @@ from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
-from smtp_router.smtp.encryption import encrypt
+from smtp_router.smtp.encryption import FULL_OCTETS, encrypt
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.offer import Offer
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS_PER_TURN = 100
 """How many commands of one client are answered before others have their turn."""
-FULL_OCTETS = 256_000
-"""As many at once, and there is more to come: uvloop would read on up to 32 times in the same turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
 TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")

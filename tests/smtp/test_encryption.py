@@ -11,7 +11,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtp_router.smtp.encryption import RECORD_OCTETS, encrypt
+from smtp_router.smtp.encryption import FULL_OCTETS, RECORD_OCTETS, Encrypted, encrypt
 from tests.certificates import accepting, trusting
 
 MEGABYTES = 12 * bytes(range(256)) * 1024
@@ -260,6 +260,28 @@ async def test_nothing_is_told_while_reading_is_paused(contexts: Contexts) -> No
         transport.resume_reading()
         await near.wait(b"two")
         assert near.told == [b"one", b"two"]
+        assert transport.is_reading()
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+async def test_others_have_their_turn_between_two_full_segments(
+    *, pauses: bool, contexts: Contexts
+) -> None:
+    async with ends(contexts) as (transport, near, far):
+        assert isinstance(transport, Encrypted)
+        transport.data_received(far.records(MEGABYTES[:FULL_OCTETS]))
+        assert near.told == [MEGABYTES[:FULL_OCTETS]]
+        assert not transport.is_reading()
+        if pauses:
+            transport.pause_reading()
+        await far.send(far.records(b"more"))
+        if pauses:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert near.told[1:] == []
+            transport.resume_reading()
+        await near.wait(b"more")
+        transport.data_received(far.records(MEGABYTES[: FULL_OCTETS // 2]))
         assert transport.is_reading()
 
 
