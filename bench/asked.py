@@ -11,9 +11,8 @@ import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bench.steps import Steps
 
@@ -32,7 +31,6 @@ class Figures:
         held_cpu_s: the same in CPU time.
         bytecodes: what Python has run since it began to listen, if that is counted.
         calls: the same in calls of functions.
-        counts: what else it counts.
     """
 
     ports: Sequence[int]
@@ -42,7 +40,6 @@ class Figures:
     held_cpu_s: float = 0.0
     bytecodes: int = 0
     calls: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Watch:
@@ -78,7 +75,6 @@ def answer_on_stdin(
     stop: Callable[[], None],
     watch: Watch | None = None,
     steps: Steps | None = None,
-    counts: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Say how this process is, now and whenever it is asked; `stop` is called when stdin ends."""
     loop = asyncio.get_running_loop()
@@ -95,7 +91,6 @@ def answer_on_stdin(
             held_cpu_s=held_cpu_s,
             bytecodes=steps.bytecodes if steps else 0,
             calls=steps.calls if steps else 0,
-            counts=dict(counts),
         )
         print(json.dumps(dataclasses.asdict(figures)), flush=True)
 

@@ -20,22 +20,18 @@ class UnexpectedError(Exception):
 class Client:
     """One connection, which waits for each reply; a context."""
 
-    def __init__(
-        self, port: int, *, implicit_tls: bool = False, context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, port: int, *, implicit_tls: bool = False) -> None:
         """Connect to 127.0.0.1 and hear the banner.
 
         Args:
             port: where to.
             implicit_tls: whether TLS comes first.
-            context: of TLS, for clients that resume the sessions of others; by default, one of its own.
         """
-        self._context = context or tls_context()
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._replies = self.socket.makefile("rb")
         if implicit_tls:
-            self._wrap()
+            self.socket = _tls_context().wrap_socket(self.socket)
+        self._replies = self.socket.makefile("rb")
         self._expect(220)
 
     def __enter__(self) -> Self:
@@ -66,19 +62,6 @@ class Client:
         """EHLO."""
         self.say("EHLO client.example")
 
-    def start_tls(self, session: ssl.SSLSession | None = None) -> bool:
-        """STARTTLS, and EHLO again; whether that has resumed the session."""
-        self.say("STARTTLS", 220)
-        self._wrap(session)
-        self.greet()
-        return self.encrypted.session_reused is True
-
-    @property
-    def encrypted(self) -> ssl.SSLSocket:
-        """The connection, over TLS."""
-        assert isinstance(self.socket, ssl.SSLSocket)
-        return self.socket
-
     def log_in(self) -> None:
         """AUTH."""
         self.say(f"AUTH PLAIN {PLAIN}", 235)
@@ -100,11 +83,6 @@ class Client:
         self._replies.read()
         self.__exit__()
 
-    def _wrap(self, session: ssl.SSLSession | None = None) -> None:
-        self._replies.close()
-        self.socket = self._context.wrap_socket(self.socket, session=session)
-        self._replies = self.socket.makefile("rb")
-
     def _expect(self, code: int) -> None:
         line = self._replies.readline()
         while line[3:4] == b"-":  # the reply goes on (RFC 5321 4.2.1)
@@ -113,7 +91,7 @@ class Client:
             raise UnexpectedError(line.decode(errors="replace").strip() or "closed")
 
 
-def tls_context() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     """TLS that verifies nothing: what that costs is the client's, and not measured."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -61,12 +61,12 @@ def parse_case(case: str) -> Load:
 
 def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, seconds: float) -> Results:
     """Run every case with the router and everybody else who is named, again and again."""
-    results: Results = {case: {} for case in cases}
+    results: Results = {}
     loads = {case: parse_case(case) for case in cases}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cost-")))
         folder.chmod(0o755)  # the peers' own users have to reach theirs
-        program, sink = load.build("load", folder), load.build("sink", folder)
+        program, sink = _load_program(loads, folder), load.build("sink", folder)
         sinks = [stack.enter_context(peers.sink(sink)) for _ in range(2)]
         downstreams = [{"addr": f"127.0.0.1:{each.port}"} for each in sinks]
         clear: list[Contestant] = [
@@ -86,8 +86,19 @@ def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, sec
                 print(f"{number + 1}/{repetitions} {case}", file=sys.stderr)
                 for contestant in encrypted if each.tls else clear:
                     done = load.run(program, each, contestant, seconds)
-                    results[case].setdefault(contestant.name, []).append(done)
+                    results.setdefault(case, {}).setdefault(contestant.name, []).append(done)
     return results
+
+
+def _load_program(loads: dict[str, Load], folder: Path) -> Path:
+    """The clients; the cases over TLS are left out where they cannot be compiled with it."""
+    try:
+        return load.build("load", folder, tls=any(each.tls for each in loads.values()))
+    except load.NoTLSError as error:
+        for case in [case for case, each in loads.items() if each.tls]:
+            print(f"without {case}: {error}", file=sys.stderr)
+            del loads[case]
+        return load.build("load", folder)
 
 
 def _others(

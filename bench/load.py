@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,9 @@ from bench.contestants import ROOT, Contestant
 HERE = Path(__file__).resolve().parent
 LONGEST_S = 60.0
 """How long the program may take beyond the time in which messages begin."""
+
+TLS_HINT = "to compile with TLS takes OpenSSL's headers (on Debian and Ubuntu: apt install libssl-dev)"
+WITH_TLS = ("-DWITH_TLS", "-lssl", "-lcrypto")
 
 _LINE = b"It is plain text, in lines of no more than the usual seventy-six characters.\r\n"
 
@@ -26,7 +28,7 @@ class Load:
         clients: how many there are, each with one message at a time.
         mode: `new`, `keep` or `pipe`, as `load.c` says.
         tls: whether over STARTTLS.
-        recipients: of each message; not for `pipe`, nor over TLS.
+        recipients: of each message; not for `pipe`.
     """
 
     size: int
@@ -48,6 +50,7 @@ class Told:
         p99_ms: 99 % took no longer.
         first_error: in words, if any failed.
         resumed: messages over connections that resumed a TLS session.
+        cipher: version of TLS and cipher of the last connection.
     """
 
     ok: int
@@ -57,6 +60,7 @@ class Told:
     p99_ms: float
     first_error: str
     resumed: int = 0
+    cipher: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +78,33 @@ class Measured:
     told: Told
 
 
-def build(name: str, folder: Path) -> Path:
+class NoTLSError(RuntimeError):
+    """The programs cannot be compiled with TLS; the text says what to install."""
+
+
+def build(name: str, folder: Path, *, tls: bool = False) -> Path:
     """Compile one of the programs beside this file.
+
+    Args:
+        name: of the program.
+        folder: where it is put.
+        tls: whether it is to know TLS.
 
     Raises:
         RuntimeError: there is no compiler.
+        NoTLSError: OpenSSL's headers or libraries are missing.
     """
     cc = shutil.which("cc")
     if cc is None:
         raise RuntimeError("there is no C compiler (cc), and the load is a program in C")
     program = folder / name
-    subprocess.run([cc, "-O2", "-o", str(program), str(HERE / f"{name}.c")], check=True)
+    command = [cc, "-O2", "-o", str(program), str(HERE / f"{name}.c")]
+    if not tls:
+        subprocess.run(command, check=True)
+        return program
+    done = subprocess.run([*command, *WITH_TLS], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoTLSError(f"{TLS_HINT}:\n{done.stderr}")
     return program
 
 
@@ -114,10 +134,10 @@ def send(program: Path, load: Load, port: int, seconds: float, messages: int = 0
     Raises:
         RuntimeError: the program failed.
     """
-    command = [sys.executable, "-m", "bench.tls_load"] if load.tls else [str(program)]
-    numbers = () if load.tls else (messages, load.recipients)
+    mode = f"{load.mode}-tls" if load.tls else load.mode
+    what = (port, load.clients, mode, seconds, PLAIN, messages, load.recipients)
     ended = subprocess.run(
-        [*command, str(port), str(load.clients), load.mode, str(seconds), PLAIN, *map(str, numbers)],
+        [str(program), *map(str, what)],
         cwd=ROOT,
         input=content(load.size),
         capture_output=True,

@@ -4,6 +4,7 @@ HAProxy moves bytes and knows no SMTP: the price of standing between. Postfix ru
 proxy, which like the router answers only after the server behind it did, and knows that one server only.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -118,16 +119,61 @@ class Peer:
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a sink has seen.
+
+    Args:
+        messages: it has taken.
+        handshakes: of TLS.
+        resumed: of those, of a session from before.
+        cipher: version of TLS and cipher of the last one.
+    """
+
+    messages: int
+    handshakes: int
+    resumed: int
+    cipher: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink(Peer):
+    """A `sink.c`, which counts.
+
+    Args:
+        process: itself.
+    """
+
+    process: subprocess.Popen[str] = field(repr=False)
+
+    def counts(self) -> Counts:
+        """What it has seen so far."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return Counts(**json.loads(self.process.stdout.readline()))
+
+
 @contextmanager
-def sink(program: Path) -> Iterator[Peer]:
-    """What is behind the peers: a server in C that does as good as nothing, the floor below them all."""
+def sink(program: Path, certificate: Path | None = None) -> Iterator[Sink]:
+    """What is behind the peers: a server in C that does as good as nothing, the floor below them all.
+
+    Args:
+        program: as it was built.
+        certificate: with its key, for STARTTLS; `None`: in clear text.
+    """
     with subprocess.Popen(
-        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [program, *([certificate] if certificate else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin
         assert process.stdout
         try:
-            yield Peer(name="sink.c", port=int(process.stdout.readline()), root=process.pid)
+            port = int(process.stdout.readline())
+            yield Sink(name="sink.c", port=port, root=process.pid, process=process)
         finally:
             process.stdin.close()
 

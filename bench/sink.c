@@ -1,28 +1,31 @@
 /*
  * sink: an SMTP server that takes every login and every message, and throws them away.
  *
- * It listens on a free port of 127.0.0.1, says which on stdout, and ends when its stdin does. It is what
- * stands behind the peers of a bench, so all that counts is that it is quicker than they are: one
- * thread, poll(), no parsing beyond the first letters of a command and the end of content.
+ *   sink [CERTIFICATE]
+ *
+ * With a certificate (PEM, its key in the same file) it offers STARTTLS. It listens on a free port of
+ * 127.0.0.1 and says which on stdout; for every line on stdin it says what it has counted, in a line of
+ * JSON, and it ends when stdin does. It is what stands behind the peers of a bench, so all that counts is
+ * that it is quicker than they are: one thread, poll(), no parsing beyond the first letters of a command
+ * and the end of content.
  */
+#include "wire.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { CLIENTS_MAX = 4096, LINE_MAX_OCTETS = 2048, ANSWERS_MAX = 65536, BUFFER = 1 << 18 };
 
 struct client {
-    int in_content;
+    struct wire wire;
+    int in_content, shakes_hands;
     size_t matched; /* octets of `end` seen last */
     size_t line_length;
     char line[LINE_MAX_OCTETS + 1];
@@ -34,6 +37,8 @@ static struct client *clients[CLIENTS_MAX + 2];
 static nfds_t n_polled = 2;
 static char answers[ANSWERS_MAX];
 static size_t answers_length;
+static size_t n_messages, n_handshakes, n_resumed;
+static int tls;
 
 static void answer(const char *text)
 {
@@ -52,7 +57,9 @@ static int begins(const char *line, const char *verb)
 /* Whether the session goes on. */
 static int on_command(struct client *c, const char *line)
 {
-    if (begins(line, "EHLO"))
+    if (begins(line, "EHLO") && tls && !wire_is_encrypted(&c->wire))
+        answer("250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n");
+    else if (begins(line, "EHLO"))
         answer("250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN\r\n");
     else if (begins(line, "AUTH"))
         answer("235 2.7.0 Welcome\r\n");
@@ -60,6 +67,9 @@ static int on_command(struct client *c, const char *line)
         answer("354 Go on\r\n");
         c->in_content = 1;
         c->matched = 2; /* content starts at the start of a line */
+    } else if (begins(line, "STARTTLS") && tls && !wire_is_encrypted(&c->wire)) {
+        answer("220 2.0.0 Ready\r\n");
+        c->shakes_hands = 1;
     } else if (begins(line, "QUIT")) {
         answer("221 2.0.0 Bye\r\n");
         return 0;
@@ -81,6 +91,7 @@ static size_t on_content(struct client *c, const char *octets, size_t length)
         c->matched = octets[i] == end[c->matched] ? c->matched + 1 : octets[i] == '\r';
         if (c->matched == strlen(end)) {
             c->in_content = 0;
+            n_messages++;
             answer("250 2.0.0 Taken\r\n");
             return i + 1;
         }
@@ -111,26 +122,58 @@ static int on_octets(struct client *c, const char *octets, size_t length)
 
 static void part(nfds_t at)
 {
-    close(polled[at].fd);
+    wire_close(&clients[at]->wire);
     free(clients[at]);
     n_polled--;
     polled[at] = polled[n_polled];
     clients[at] = clients[n_polled];
 }
 
+static void shake_hands(nfds_t at)
+{
+    struct client *c = clients[at];
+    enum handshake now = wire_handshake(&c->wire, 1);
+    c->shakes_hands = now == HANDSHAKE_WAITS;
+    if (now == HANDSHAKE_FAILED) {
+        part(at);
+    } else if (now == HANDSHAKE_DONE) {
+        n_handshakes++;
+        n_resumed += (size_t)wire_is_resumed(&c->wire);
+    }
+}
+
 static void serve(nfds_t at)
 {
-    static char octets[BUFFER];
-    ssize_t got = recv(polled[at].fd, octets, sizeof octets, 0);
+    static char octets[BUFFER]; /* more than a record of TLS, so nothing stays behind in OpenSSL */
+    struct client *c = clients[at];
+    if (c->shakes_hands) {
+        shake_hands(at);
+        return;
+    }
+    ssize_t got = wire_recv(&c->wire, octets, sizeof octets);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     answers_length = 0;
-    int goes_on = got > 0 && on_octets(clients[at], octets, (size_t)got);
+    int goes_on = got > 0 && on_octets(c, octets, (size_t)got);
     /* Answers are few and short, and whoever waits for them reads them: they fit into the socket. */
-    if (answers_length > 0 && send(polled[at].fd, answers, answers_length, 0) < 0)
+    if (answers_length > 0 && wire_send(&c->wire, answers, answers_length) < 0)
         goes_on = 0;
-    if (!goes_on)
+    if (!goes_on) {
+        wire_end(&c->wire);
         part(at);
+    }
+}
+
+/* Say what was counted; whether somebody has asked. */
+static int tell(void)
+{
+    char asked;
+    if (read(0, &asked, 1) <= 0)
+        return 0;
+    printf("{\"messages\": %zu, \"handshakes\": %zu, \"resumed\": %zu, \"cipher\": \"%s\"}\n", n_messages,
+           n_handshakes, n_resumed, wire_cipher);
+    fflush(stdout);
+    return 1;
 }
 
 static void welcome(int listening)
@@ -146,17 +189,23 @@ static void welcome(int listening)
             close(fd);
             continue;
         }
+        clients[n_polled]->wire.fd = fd;
         polled[n_polled++] = (struct pollfd){.fd = fd, .events = POLLIN};
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof address;
     int listening = socket(AF_INET, SOCK_STREAM, 0);
 
     signal(SIGPIPE, SIG_IGN);
+    tls = argc > 1;
+    if (tls && !wire_tls(argv[1])) {
+        fprintf(stderr, "sink: no TLS, or not with this certificate\n");
+        return 2;
+    }
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (listening < 0 || bind(listening, (struct sockaddr *)&address, length) < 0 ||
         listen(listening, 1024) < 0 || getsockname(listening, (struct sockaddr *)&address, &length) < 0) {
@@ -173,7 +222,7 @@ int main(void)
             perror("poll");
             return 2;
         }
-        if (polled[0].revents)
+        if (polled[0].revents && !tell())
             return 0;
         for (nfds_t at = n_polled; at-- > 2;) /* backwards: the last one takes the place of one that parts */
             if (polled[at].revents)

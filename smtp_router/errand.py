@@ -105,6 +105,31 @@ async def in_task() -> None:
         await asyncio.sleep(0)
 
 
+async def aside(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for work that waits often: in a task of its own, so that each time only that goes on.
+
+    A connection waits seven times until it is open; each time, the seven coroutines above it would be
+    run through. And whoever has been without a task stays so.
+    """
+    task = loop.create_task(work)
+    over: Pending[None] = Pending(loop=loop)
+
+    def tell(_: asyncio.Task[Result]) -> None:
+        if not over.done():
+            over.tell(None)
+
+    task.add_done_callback(tell)
+    try:
+        await over
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # it is known now, and is not missed
+        raise
+    return task.result()
+
+
 async def _carry_on(work: Coroutine[Any, Any, Result], waits_for: asyncio.Future[Any] | None) -> Result:
     """Wait for what a coroutine waits for, and then for the rest of it."""
     return await _rest(work, waits_for)

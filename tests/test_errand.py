@@ -1,12 +1,13 @@
 """Work that is done without a task for as long as it can be."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextvars import ContextVar
 
 import pytest
 
-from smtp_router.errand import Errand, Pending, in_task
+from smtp_router.errand import Errand, Pending, aside, in_task
 
 mark: ContextVar[str] = ContextVar("mark", default="outside")
 
@@ -200,3 +201,67 @@ async def test_an_exception_that_gets_out_is_reported_to_the_loop_and_not_to_who
     awaited.tell("")
     assert [str(error) for error in reported] == ["out"]
     assert not errand.is_done
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_aside_is_a_task_and_who_waits_for_it_is_none(*, fails: bool) -> None:
+    loop, tasks, heard = asyncio.get_running_loop(), [], []
+
+    async def often() -> str:
+        tasks.append(asyncio.current_task())
+        await turns()
+        if fails:
+            raise ValueError("out")
+        return "done"
+
+    async def work() -> str:
+        try:
+            heard.append(await aside(loop, often()))
+        except ValueError as error:
+            heard.append(str(error))
+        tasks.append(asyncio.current_task())
+        return ""
+
+    errand = Errand(loop, work())
+    assert is_waiting(errand)
+    await turns()
+    await turns()
+    assert errand.is_done
+    assert heard == ["out" if fails else "done"]
+    assert tasks[0] is not None
+    assert tasks[1] is None
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "with a result", "with an exception"])
+async def test_cancelled_who_waits_goes_on_when_the_work_aside_has_ended(
+    ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, seen = asyncio.get_running_loop(), []
+
+    async def often() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            seen.append("the work")
+            if ends == "cancelled":
+                raise
+            if ends == "with an exception":
+                raise ValueError(ends) from None
+
+    async def work() -> None:
+        try:
+            await aside(loop, often())
+        except asyncio.CancelledError:
+            seen.append("who waits")
+            raise
+
+    errand = Errand(loop, work())
+    await turns()
+    errand.cancel()
+    await turns()
+    await turns()
+    assert seen == ["the work", "who waits"]
+    del errand
+    gc.collect()
+    assert not caplog.records  # nor does asyncio miss the exception

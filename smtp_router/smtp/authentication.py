@@ -15,6 +15,7 @@ from smtp_router.config.auth import Auth
 from smtp_router.config.settings import Downstream
 from smtp_router.core.outcome import Deferred, Stage
 from smtp_router.core.reply import printable
+from smtp_router.smtp.lockstep import Lockstep
 from smtp_router.smtp.mechanisms import (
     CramMD5,
     Login,
@@ -54,7 +55,7 @@ class Authentication:
         if downstream.password is not None:
             self._secrets.append(downstream.password.reveal())
 
-    async def run(self, client: aiosmtplib.SMTP, tokens: Tokens) -> None:
+    async def run(self, client: Lockstep, tokens: Tokens) -> None:
         """Log in; the caller has the clock.
 
         Args:
@@ -69,7 +70,7 @@ class Authentication:
         if auth is not None and auth.takes_token:
             await self._by_token(client, tokens, auth)
         else:
-            await self._speak(client, self._by_password(client.server_auth_methods))
+            await self._speak(client, self._by_password(client.auth_mechanisms))
 
     def hide(self, text: str) -> str:
         """A reply's text with our secrets taken out, if the downstream repeats what it was sent."""
@@ -92,10 +93,10 @@ class Authentication:
                     reason = f"{kind.name}: {error}"
         raise _failed(reason)
 
-    async def _by_token(self, client: aiosmtplib.SMTP, tokens: Tokens, auth: Auth) -> None:
+    async def _by_token(self, client: Lockstep, tokens: Tokens, auth: Auth) -> None:
         user = self._downstream.user
         assert user is not None
-        offered = client.server_auth_methods
+        offered = client.auth_mechanisms
         if auth.type not in offered:
             raise _failed(_not_offered(offered))
         cache = tokens.of(auth)
@@ -116,7 +117,7 @@ class Authentication:
                 cache.drop(token)
             raise
 
-    async def _speak(self, client: aiosmtplib.SMTP, mechanism: Mechanism) -> None:
+    async def _speak(self, client: Lockstep, mechanism: Mechanism) -> None:
         """Say what the mechanism says, until the server has heard enough."""
         verb = f"AUTH {mechanism.name}".encode()
         said = mechanism.begin()

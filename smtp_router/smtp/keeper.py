@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from smtp_router.config.pool import PoolLimits
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.core.outcome import Deferred, Outcome, Stage
-from smtp_router.errand import in_task
+from smtp_router.errand import aside, in_task
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.channel import Channel
 from smtp_router.smtp.client_tls import ClientContexts
@@ -185,8 +185,8 @@ class Keeper:
         opening = Opening(downstream, timeouts, self._hostname, until)
         try:
             self._make_room()
-            await in_task()
-            await opening.open(self._house.contexts, self._house.tokens)
+            house = self._house
+            await aside(house.loop, opening.open(house.contexts, house.tokens))
         except BaseException as error:
             if opening.in_step:
                 self._channel(opening).quit()

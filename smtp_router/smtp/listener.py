@@ -5,14 +5,15 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.core.address import unmapped
+from smtp_router.smtp.encryption import Encrypted
 from smtp_router.smtp.proxy import NoHeaderError, read_header
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.session import ClientSession, session_class
@@ -111,11 +112,6 @@ class Listener:
         for session in self._sessions:
             session.abort()
 
-    def _tls_from_the_start(self) -> dict[str, Any]:
-        if self._tls is None or self._settings.tls != "implicit":
-            return {}
-        return {"ssl": self._tls.context, "ssl_handshake_timeout": TLS_HANDSHAKE_S}
-
     async def _serve(self, listening: socket.socket) -> asyncio.Server:
         """Let the event loop accept, which is quicker where nothing comes before the session."""
         loop = asyncio.get_running_loop()
@@ -154,10 +150,12 @@ class Listener:
         """See who it is behind the proxy, and begin the session."""
         client.setblocking(False)  # noqa: FBT003 - not ours to name
         try:
-            peer = await self._peer_behind(client)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._session(peer), client, **self._tls_from_the_start()
-            )
+            session = self._session(await self._peer_behind(client))
+            if self._tls is not None and self._settings.tls == "implicit":
+                await _begin_tls(session, self._tls.context, client)
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(lambda: session, client)
         except (OSError, NoHeaderError) as error:
             self._complain("connection not begun", level=logging.INFO, error=str(error))
             client.close()
@@ -175,3 +173,19 @@ class Listener:
         if any(address in network for network in self._settings.proxy_protocol):
             return await read_header(client)
         return None
+
+
+async def _begin_tls(session: ClientSession, context: ssl.SSLContext, client: socket.socket) -> None:
+    """Make the handshake, and begin the session.
+
+    Raises:
+        OSError: it failed.
+    """
+    encrypted = Encrypted(session, context, is_server=True, is_new=True, handshake_s=TLS_HANDSHAKE_S)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_accepted_socket(lambda: encrypted, client)
+    try:
+        await encrypted.opened
+    except asyncio.CancelledError:
+        transport.abort()
+        raise

@@ -1,21 +1,24 @@
 """A connection to a downstream, from the first packet to the point where MAIL may be said.
 
-aiosmtplib does the protocol; what it does too leniently is decided here: when TLS has to be there. The
-login is in `authentication`.
+What is said on it is in `lockstep`, the login in `authentication`; decided here is when TLS has to be
+there, how long each stage may take, and what a failure means.
 """
 
 import asyncio
+import math
 import ssl
-from types import TracebackType
-from typing import cast
 
-import aiosmtplib
-from aiosmtplib.typing import Default
+from aiosmtplib import (
+    SMTPException,
+    SMTPHeloError,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+)
 
 from smtp_router.config.settings import Downstream, Timeouts
 from smtp_router.config.types import HostPort, UnixPath
 from smtp_router.core.address import is_loopback
-from smtp_router.core.outcome import Deferred, Stage
+from smtp_router.core.outcome import Deferred, Outcome, Stage
 from smtp_router.core.reply import printable
 from smtp_router.smtp.authentication import Authentication
 from smtp_router.smtp.client_tls import ClientContexts, ClientTLS, remember_session
@@ -29,39 +32,8 @@ from smtp_router.tokens.tokens import Tokens
 HELO_CODES = frozenset({500, 501, 502, 504, 550})
 """EHLO is not known here, HELO may be (RFC 5321 3.2)."""
 SERVICE_READY = 220
-
-
-class _Client(aiosmtplib.SMTP):
-    """aiosmtplib's client, which closes at once, and speaks LMTP where it has to.
-
-    A TLS transport's own `close` waits half a minute for a peer that does not answer, with the socket
-    open all the while.
-    """
-
-    verb = b"EHLO"
-
-    async def ehlo(
-        self,
-        *,
-        hostname: str | None = None,
-        timeout: float | Default | None = Default.token,  # noqa: ASYNC109 - the base class has it
-    ) -> aiosmtplib.SMTPResponse:
-        """EHLO, or LHLO, which takes its place and answers alike (RFC 2033 4.1)."""
-        if self.verb == b"EHLO":
-            return await super().ehlo(hostname=hostname, timeout=timeout)
-        name = hostname or self.local_hostname or ""
-        response = await self.execute_command(self.verb, name.encode("ascii"), timeout=timeout)
-        if response.code != aiosmtplib.SMTPStatus.completed:
-            raise aiosmtplib.SMTPHeloError(response.code, response.message)
-        self.last_ehlo_response = response
-        return response
-
-    def close(self) -> None:
-        """Abort the connection."""
-        transport = _writing(self.transport)
-        if transport is not None:
-            transport.abort()
-        super().close()
+CLOCK_GRAIN_S = 0.001
+"""Of the event loop's timers, which may go off a little early."""
 
 
 class Opening:
@@ -82,12 +54,9 @@ class Opening:
         """
         self._downstream = downstream
         self._timeouts = timeouts
+        self._hostname = hostname
         self._until = until
         self._host = downstream.addr.host if isinstance(downstream.addr, HostPort) else "localhost"
-        self._client = _Client(hostname=self._host, timeout=None, start_tls=False)
-        self._client.local_hostname = hostname  # the settings have seen to it that it is one
-        if downstream.protocol == "lmtp":
-            self._client.verb = b"LHLO"
         self._login = Authentication(downstream)
         self._protocol: Lockstep | None = None
         self._failed = False
@@ -102,13 +71,18 @@ class Opening:
         Raises:
             AttemptEnded: with what became of it.
         """
-        await self._connect(contexts)
-        await self._say_ehlo()
-        if await self._start_tls(contexts):
-            await self._say_ehlo()
-        if self._downstream.user is not None:
-            await self._log_in(tokens)
-        remember_session(self.transport)
+        clock = _Clock(self._until)
+        try:
+            await self._open(contexts, tokens, clock)
+        except asyncio.CancelledError as error:
+            self._failed = True
+            if not clock.has_struck():
+                raise
+            raise AttemptEnded(Deferred(stage=clock.stage, reason="timed out")) from error
+        except (SMTPException, OSError) as error:
+            raise AttemptEnded(self._outcome(clock.stage, error)) from error
+        finally:
+            clock.stop()
 
     @property
     def in_step(self) -> bool:
@@ -119,169 +93,170 @@ class Opening:
     def transport(self) -> asyncio.Transport:
         """The connection itself, for the protocol that takes over."""
         assert self._protocol is not None
-        return cast(asyncio.Transport, self._protocol.transport)
+        assert self._protocol.transport is not None
+        return self._protocol.transport
 
     @property
     def peer(self) -> Peer:
         """What was found out about the downstream."""
+        assert self._protocol is not None
         encrypted = self.transport.get_extra_info("sslcontext") is not None
         return Peer(
-            extensions=frozenset(self._client.esmtp_extensions),
+            extensions=frozenset(self._protocol.extensions),
             is_verified=encrypted and self._downstream.tls_verify,
             is_lmtp=self._downstream.protocol == "lmtp",
         )
 
     def abort(self) -> None:
-        """Close at once."""
-        self._client.close()
+        """Close at once: a TLS transport's own `close` would wait for what is not sent yet."""
+        if self._protocol is not None and self._protocol.transport is not None:
+            self._protocol.transport.abort()
 
-    def _stage(self, stage: Stage, seconds: float, *, is_dialogue: bool = True) -> "_Stage":
-        """Do one stage's work within its time; transport failures become outcomes.
+    async def _open(self, contexts: ClientContexts, tokens: Tokens, clock: "_Clock") -> None:
+        timeouts = self._timeouts
+        clock.begin(Stage.CONNECT, timeouts.connect_s)
+        protocol = self._protocol = await self._connect(timeouts.connect_s)
+        if self._downstream.implicit_tls:
+            clock.begin(Stage.TLS, timeouts.tls_s)
+            context = await self._context(contexts)
+            self._check(protocol)
+            await protocol.encrypt(context, self._host)
+        clock.begin(Stage.CONNECT, timeouts.banner_s)
+        code, text = await protocol.read_response()
+        if code != SERVICE_READY:
+            raise SMTPResponseException(code, text)
+        self._check(protocol)
+        clock.begin(Stage.EHLO, timeouts.ehlo_s)
+        await self._say_ehlo(protocol)
+        if self._wants_tls(protocol):
+            clock.begin(Stage.TLS, timeouts.tls_s)
+            await protocol.start_tls(await self._context(contexts), self._host)
+            self._check(protocol)
+            clock.begin(Stage.EHLO, timeouts.ehlo_s)
+            await self._say_ehlo(protocol)
+        if self._downstream.user is not None:
+            clock.begin(Stage.AUTH, timeouts.auth_s)
+            await self._login.run(protocol, tokens)
+            self._check(protocol)
+        remember_session(self.transport)
 
-        At the end of a dialogue, nothing may be left that nobody has asked for.
+    async def _connect(self, seconds: float) -> Lockstep:
+        loop = asyncio.get_running_loop()
+        addr, source = self._downstream.addr, self._downstream.source_address
+        _, protocol = await dial(addr, source, lambda: Lockstep(loop), seconds)
+        return protocol
+
+    async def _say_ehlo(self, protocol: Lockstep) -> None:
+        is_lmtp = self._downstream.protocol == "lmtp"  # which has no HELO
+        try:
+            await protocol.ehlo(self._hostname, verb="LHLO" if is_lmtp else "EHLO")
+        except SMTPHeloError as error:
+            if is_lmtp or error.code not in HELO_CODES or not self.in_step:
+                raise
+            await protocol.helo(self._hostname)
+        self._check(protocol)
+
+    def _wants_tls(self, protocol: Lockstep) -> bool:
+        """Whether STARTTLS is to be said.
 
         Raises:
-            AttemptEnded: it took too long, the connection failed, or a reply was a refusal.
+            AttemptEnded: it has to be, and is not offered.
         """
-        end = min(asyncio.get_running_loop().time() + seconds, self._until)
-        return _Stage(self, stage, asyncio.timeout_at(end), is_dialogue=is_dialogue)
+        downstream = self._downstream
+        if downstream.tls == "none" or downstream.implicit_tls:
+            return False
+        if "starttls" in protocol.extensions:
+            return True
+        if downstream.tls == "starttls" or (downstream.user is not None and not self._is_local()):
+            reason = "STARTTLS is required, and not offered"
+            raise AttemptEnded(Deferred(stage=Stage.TLS, reason=reason))
+        return False
 
-    def check(self) -> None:
+    async def _context(self, contexts: ClientContexts) -> ssl.SSLContext:
+        return await contexts.get(ClientTLS.of(self._downstream))
+
+    def _is_local(self) -> bool:
+        if isinstance(self._downstream.addr, UnixPath):
+            return True
+        peer = self.transport.get_extra_info("peername")
+        return bool(peer) and is_loopback(peer[0])
+
+    def _check(self, protocol: Lockstep) -> None:
         """See that nothing is left that nobody has asked for.
 
         Raises:
             SMTPServerDisconnected: something is.
         """
-        if self._protocol is not None and not self._protocol.in_step:
-            raise aiosmtplib.SMTPServerDisconnected(OUT_OF_STEP)
+        if not protocol.in_step:
+            raise SMTPServerDisconnected(OUT_OF_STEP)
 
-    def failed(self, stage: Stage, error: BaseException) -> None:
-        """Take note of what went wrong.
-
-        Raises:
-            AttemptEnded: with what it means, unless it is no failure of the downstream's.
-        """
-        if isinstance(error, aiosmtplib.SMTPResponseException):
+    def _outcome(self, stage: Stage, error: Exception) -> Outcome:
+        """What a failure means."""
+        if isinstance(error, SMTPResponseException):
             text = self._login.hide(str(error.message))
             judged = judge_by(self._downstream.rules)(stage, error.code, text)
             outcome = judged or unexpected(stage, error.code, text)
             self._failed = outcome.reply is None or error.code == CLOSING
-            raise AttemptEnded(outcome) from error
-        if isinstance(error, TimeoutError):
-            self._failed = True
-            raise AttemptEnded(Deferred(stage=stage, reason="timed out")) from error
-        if isinstance(error, aiosmtplib.SMTPException | OSError):
-            self._failed = True
-            raise AttemptEnded(Deferred(stage=stage, reason=_why(error))) from error
-        if isinstance(error, asyncio.CancelledError):
-            self._failed = True
-
-    async def _connect(self, contexts: ClientContexts) -> None:
-        timeouts = self._timeouts
-        loop = asyncio.get_running_loop()
-        async with self._stage(Stage.CONNECT, timeouts.connect_s):
-            self._client.transport, protocol = await dial(
-                self._downstream.addr,
-                self._downstream.source_address,
-                lambda: Lockstep(loop),
-                timeouts.connect_s,
-            )
-        self._protocol = self._client.protocol = protocol
-        if self._downstream.implicit_tls:
-            async with self._stage(Stage.TLS, timeouts.tls_s):
-                context = await self._context(contexts)
-            async with self._stage(Stage.TLS, timeouts.tls_s, is_dialogue=False):
-                protocol.transport = self._client.transport = await loop.start_tls(
-                    self.transport,
-                    protocol,
-                    context,
-                    server_hostname=self._host,
-                    ssl_handshake_timeout=timeouts.tls_s,
-                )
-        async with self._stage(Stage.CONNECT, timeouts.banner_s):
-            code, text = await protocol.read_response()
-            if code != SERVICE_READY:
-                raise aiosmtplib.SMTPResponseException(code, text)
-
-    async def _say_ehlo(self) -> None:
-        async with self._stage(Stage.EHLO, self._timeouts.ehlo_s):
-            try:
-                await self._client.ehlo()
-            except aiosmtplib.SMTPHeloError as error:
-                is_lmtp = self._downstream.protocol == "lmtp"  # which has no HELO
-                if is_lmtp or error.code not in HELO_CODES or not self.in_step:
-                    raise
-                await self._client.helo()
-
-    async def _start_tls(self, contexts: ClientContexts) -> bool:
-        """STARTTLS if it is wanted; whether TLS has begun."""
-        if self._downstream.tls == "none" or self._downstream.implicit_tls:
-            return False
-        if not self._client.supports_extension("starttls"):
-            required = self._downstream.tls == "starttls" or (
-                self._downstream.user is not None and not self._is_local()
-            )
-            if required:
-                reason = "STARTTLS is required, and not offered"
-                raise AttemptEnded(Deferred(stage=Stage.TLS, reason=reason))
-            return False
-        async with self._stage(Stage.TLS, self._timeouts.tls_s):
-            await self._client.starttls(
-                server_hostname=self._host,
-                tls_context=await self._context(contexts),
-                timeout=self._timeouts.tls_s,
-            )
-        return True
-
-    async def _context(self, contexts: ClientContexts) -> ssl.SSLContext:
-        return await contexts.get(ClientTLS.of(self._downstream))
-
-    async def _log_in(self, tokens: Tokens) -> None:
-        async with self._stage(Stage.AUTH, self._timeouts.auth_s):
-            await self._login.run(self._client, tokens)
-
-    def _is_local(self) -> bool:
-        if isinstance(self._downstream.addr, UnixPath):
-            return True
-        peer = self._client.get_transport_info("peername")
-        return bool(peer) and is_loopback(peer[0])
+            return outcome
+        self._failed = True
+        return Deferred(stage=stage, reason=_why(error))
 
 
-class _Stage:
-    """What `Opening` does around each stage; as a generator it would take 3 us more each time."""
+class _Clock:
+    """Cancels its task when a stage takes too long.
 
-    __slots__ = ("_is_dialogue", "_opening", "_stage", "_timer")
+    One timer for all stages, which is put off when it goes off too early: a timer for each takes twice
+    the Python of the dialogue itself.
+    """
 
-    def __init__(
-        self, opening: Opening, stage: Stage, timer: asyncio.Timeout, *, is_dialogue: bool
-    ) -> None:
-        self._opening = opening
-        self._stage = stage
-        self._timer = timer
-        self._is_dialogue = is_dialogue
+    def __init__(self, until: float) -> None:
+        """No stage has begun.
 
-    async def __aenter__(self) -> None:
-        await self._timer.__aenter__()
+        Args:
+            until: the instant that none may outlast.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = task.get_loop()
+        self._until = until
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = math.inf
+        self._has_struck = False
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._timer.__aexit__(kind, error, trace)
-            if error is None and self._is_dialogue:
-                self._opening.check()
-        except (TimeoutError, aiosmtplib.SMTPException) as end:
-            error = end
-        if error is not None:
-            self._opening.failed(self._stage, error)
+    def begin(self, stage: Stage, seconds: float) -> None:
+        """A stage begins, for which there is so much time."""
+        self.stage = stage
+        self._due = min(self._loop.time() + seconds, self._until)
+        if self._due < self._at:
+            self.stop()
+            self._set()
 
+    def stop(self) -> None:
+        """Do not cancel any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-def _writing(transport: asyncio.BaseTransport | None) -> asyncio.WriteTransport | None:
-    """The transport as what it is; uvloop's do not inherit from asyncio's, so none is asked."""
-    return cast(asyncio.WriteTransport | None, transport)
+    def has_struck(self) -> bool:
+        """Whether it was this that has cancelled the task, and nobody else; to be asked once."""
+        return self._has_struck and self._task.uncancel() <= self._cancelling
+
+    def _set(self) -> None:
+        self._at = self._due
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        if self._loop.time() + CLOCK_GRAIN_S < self._due:
+            self._set()
+        else:
+            self._has_struck = True
+            self._task.cancel()
 
 
 def _why(error: BaseException) -> str:
     """A failure in a few words for logs and plugins."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
     text = str(error) or type(error).__name__
     return printable(text)

@@ -22,6 +22,7 @@ MAX_LINES = 100
 NO_REPLY = 0
 _SHOWN_OCTETS = 200
 _PLAIN = re.compile(rb"[2-5][0-9]{2} [^\r\n]*+\r\n")
+_LINES = re.compile(rb"([2-5][0-9]{2})(?:-[^\r\n]*+\r\n\1){1,%d}+ [^\r\n]*+\r\n" % (MAX_LINES - 1))
 
 
 def text_of(octets: bytes) -> str:
@@ -51,6 +52,10 @@ class ReplyReader:
             plain = _PLAIN.findall(octets)
             if sum(map(len, plain)) == len(octets):  # as nearly always: the rules below, in one step
                 return [(int(line[:3]), line[4:-2]) for line in plain]
+            if _LINES.fullmatch(octets):  # an offer (EHLO), in a third of the time of line by line
+                code, text = octets[:3], octets[4:-2]
+                text = text.replace(b"\r\n%b-" % code, b"\n").replace(b"\r\n%b " % code, b"\n")
+                return [(int(code), text)]
         replies = self._read(self._rest + octets)
         self.is_partial = bool(self._rest or self._lines or self._is_broken)
         return replies

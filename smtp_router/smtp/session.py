@@ -15,9 +15,10 @@ from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
 from smtp_router.core.message import Message, received
 from smtp_router.core.reply import Reply
-from smtp_router.errand import Errand, in_task
+from smtp_router.errand import Errand
 from smtp_router.smtp import login
 from smtp_router.smtp.conversation import Conversation
+from smtp_router.smtp.encryption import FULL_OCTETS, encrypt
 from smtp_router.smtp.guard import Guard
 from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
 from smtp_router.smtp.offer import Offer
@@ -27,15 +28,13 @@ from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
-from smtp_router.smtp.tls import facts, upgrade
+from smtp_router.smtp.tls import TLS_HANDSHAKE_S, facts
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event
 
 log = logging.getLogger(__name__)
 
 MAX_STEPS_PER_TURN = 100
 """How many commands of one client are answered before others have their turn."""
-FULL_OCTETS = 256_000
-"""As many at once, and there is more to come: uvloop would read on up to 32 times in the same turn."""
 
 SHUTTING_DOWN = Reply(code=421, enhanced="4.3.2", text="The router is shutting down")
 TOO_EARLY = Reply(code=421, enhanced="4.7.0", text="Wait for the banner")
@@ -403,25 +402,24 @@ class ClientSession(Link):
             self.abort()
             return
         assert self.transport is not None
-        self._pause_reading()  # the handshake is not ours to read
         self._write(READY_FOR_TLS)
         self._outbox.flush()
         self._work = Errand(self.loop, self._run(self._change_over()))
 
     async def _change_over(self) -> None:
-        await in_task()
         assert self.transport is not None
         assert self._context is not None
         try:
-            self.transport = await upgrade(self.loop, self.transport, self, self._context)
+            self.transport = await encrypt(
+                self.transport, self, self._context, is_server=True, handshake_s=TLS_HANDSHAKE_S
+            )
         except OSError as error:
             self._complain("TLS handshake failed", level=logging.INFO, error=str(error))
-            self.connection_lost(None)  # the loop does not always tell
+            self.connection_lost(None)
             return
         except asyncio.CancelledError:
             self.connection_lost(None)
             raise
-        self._is_paused = False
         tls = facts(self.transport)
         assert tls is not None
         self._conversation.started_tls(tls)

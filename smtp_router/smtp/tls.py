@@ -1,4 +1,4 @@
-"""TLS with clients: a listener's context, the handshake, and what came of it."""
+"""TLS with clients: a listener's context, and what came of a handshake."""
 
 import asyncio
 import ssl
@@ -22,30 +22,6 @@ class ServerContext(Certificate):
         """
         assert settings.tls_cert is not None
         super().__init__(settings.tls_cert, settings.tls_key, _server_context)
-
-
-async def upgrade(
-    loop: asyncio.AbstractEventLoop,
-    clear: asyncio.Transport,
-    protocol: asyncio.Protocol,
-    context: ssl.SSLContext,
-) -> asyncio.Transport:
-    """Change a client's connection over to TLS.
-
-    Raises:
-        OSError: the handshake failed; the connection is closed then, and when this is cancelled.
-    """
-    encrypted = None
-    try:
-        encrypted = await loop.start_tls(
-            clear, protocol, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
-        )
-    finally:
-        if encrypted is None:
-            clear.abort()
-    if encrypted is None:
-        raise ConnectionError("closed during the handshake")
-    return encrypted
 
 
 def facts(transport: asyncio.BaseTransport) -> TLS | None:

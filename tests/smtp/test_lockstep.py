@@ -1,4 +1,4 @@
-"""aiosmtplib's protocol, held to one reply for each command."""
+"""A dialogue in which each command has one reply."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ async def ends() -> AsyncIterator[tuple[Lockstep, socket.socket]]:
 
 async def test_a_command_has_a_reply(ends: tuple[Lockstep, socket.socket]) -> None:
     protocol, peer = ends
-    replied = asyncio.create_task(protocol.execute_command(b"EHLO", b"router.example"))
+    replied = asyncio.create_task(protocol.execute_command(b"EHLO router.example"))
     await asyncio.sleep(0)
     peer.sendall(b"250-one\r\n250 two\r\n")
     assert await replied == (250, "one\ntwo")
@@ -40,7 +40,7 @@ async def test_no_command_is_said_while_there_is_a_reply_to_none(
 ) -> None:
     """As between the steps of a login: the password would go out in answer to something else."""
     protocol, peer = ends
-    logging_in = asyncio.create_task(protocol.execute_command(b"AUTH", b"LOGIN"))
+    logging_in = asyncio.create_task(protocol.execute_command(b"AUTH LOGIN"))
     await asyncio.sleep(0)
     peer.sendall(b"334 UGFzc3dvcmQ6\r\n" + stray)
     assert (await logging_in).code == 334
