@@ -15,7 +15,7 @@ from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit
+from smtp_router.smtp.steps import Answer, Farewell, GoAhead, LogIn, Receive, StartTls, Step, Submit
 from smtp_router.smtp.wire import Mark
 from tests.running import one_user
 from tests.site import OpenSite
@@ -54,8 +54,7 @@ def send(talk: Conversation, wire: bytes) -> Step:
     """Say DATA, and send this; the answer to it."""
     step = say(talk, b"DATA")
     assert said(step) == "354"
-    assert isinstance(step, Answer)
-    assert step.content
+    assert isinstance(step, GoAhead)
     step.content.add(wire)
     step.content.end()
     return talk.on(Mark.CONTENT)
@@ -126,8 +125,8 @@ def test_a_verb_in_a_state(line: bytes, state: str, code: str) -> None:
     else:
         assert said(step).split()[0] == code
         assert isinstance(step, Answer)
-        assert step.close == (code == "221")
-        assert (step.content is not None) == (code == "354")
+        assert isinstance(step, Farewell) == (code == "221")
+        assert isinstance(step, GoAhead) == (code == "354")
 
 
 @pytest.mark.parametrize("line", [b"RSET", b"EHLO other.example", b"HELO other.example"])
@@ -260,7 +259,7 @@ def test_too_many_failed_logins_end_the_session() -> None:
         assert isinstance(say(talk, b"AUTH PLAIN"), LogIn)
         steps.append(talk.logged_in(None))
     assert [said(step) for step in steps] == [*4 * ["535 5.7.8"], "421 4.7.0"]
-    assert [step.close for step in steps] == [*4 * [False], True]
+    assert [isinstance(step, Farewell) for step in steps] == [*4 * [False], True]
 
 
 # Bounds
@@ -272,7 +271,7 @@ def test_too_many_unknown_commands_end_the_session() -> None:
     assert {said(step) for step in steps[:-1]} == {"500 5.5.1"}
     assert said(steps[-1]) == "421 4.7.0"
     assert isinstance(steps[-1], Answer)
-    assert steps[-1].close
+    assert isinstance(steps[-1], Farewell)
 
 
 def test_a_recipient_too_many_is_refused_and_the_others_stay() -> None:
@@ -401,7 +400,7 @@ def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes 
             if step.body:
                 step.body.add(content[: step.octets].ljust(step.octets))
             step = talk.on(Mark.CHUNK)
-        if isinstance(step, Answer) and step.content:
+        if isinstance(step, GoAhead):
             check_well_formed(step.octets, greeting=False)
             step.content.add(content)
             step.content.end()
@@ -414,6 +413,6 @@ def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes 
         assert isinstance(step, Answer)
         greeting = isinstance(event, bytes) and event[:4].upper() in {b"EHLO", b"HELO"}
         check_well_formed(step.octets, greeting=greeting and step.octets.startswith(b"250"))
-        if step.close:
+        if isinstance(step, Farewell):
             lost = step.octets.startswith(b"501 5.5.4 Syntax: BDAT")  # what follows could be anything
             assert lost or step.octets[:3] in {b"221", b"421"}
