@@ -115,7 +115,8 @@ def parse_command(line: bytes) -> tuple[bytes, bytes]:
         raise Refused(500, "5.5.2", "Control characters are not allowed" if control else "Syntax error")
     word, argument = match.groups(b"")
     verb = word.upper()
-    if len(line) + 2 > LINE_LIMIT and len(line) + 2 > LINE_LIMITS.get(verb, LINE_LIMIT):
+    octets = len(line) + 2
+    if octets > LINE_LIMIT and octets > LINE_LIMITS.get(verb, LINE_LIMIT):
         raise Refused(500, "5.5.2", "Line too long")
     return verb, argument.rstrip(b" ")
 

@@ -79,9 +79,10 @@ class ClientSession(Link):
         """A client has connected: it hears the banner before anything it says is answered."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
         self._patience = Patience(self._now())
-        peername = transport.get_extra_info("peername")
-        if isinstance(peername, tuple) and not self._peer_is_told:
-            self._peer = (unmapped(peername[0]), peername[1])
+        if not self._peer_is_told:
+            peername = transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                self._peer = (unmapped(peername[0]), peername[1])
         tls = None if self._context is None else facts(transport)
         self._conversation = conversation = Conversation(self._offer, self._peer, tls=tls)
         self._register.add(self)
@@ -92,37 +93,39 @@ class ClientSession(Link):
         if refusal is not None:
             self._complain("connection refused", reply=str(refusal))
             self._say_good_bye(refusal)
-        elif tls is None and has_spoken(descriptor):
-            self._refuse_early_talker()
-        elif tls is None:
-            self._greet()
-        else:  # what was sent along with the handshake comes now, or (uvloop) in the next turn
+        elif tls is not None:
+            # What was sent along with the handshake comes now, or (uvloop) in the next turn.
             self._is_early = True
             self.loop.call_soon(self.loop.call_soon, self._greet)
+        elif has_spoken(descriptor):
+            self._refuse_early_talker()
+        else:
+            self._greet()
 
     def data_received(self, data: bytes) -> None:
-        """Octets have come."""
+        """Octets have come.
+
+        All there is to a command, or to content, mostly comes in one segment, from clients that wait for
+        each reply. Then it goes around the wire, which would take three times as long for the same.
+        """
         if self._is_idle:
             if self._wire.in_content:
                 if self._wire.take_content(data):
-                    self._is_idle = False
                     self._end_content()
                     return
             elif len(data) <= MAX_LINE_OCTETS:
                 line, end, more = data.partition(b"\r\n")
                 if end and not more:
-                    # One command and no more, as from every client that waits for its reply: what the
-                    # wire would make of it, in a third of the time.
                     self._command(line)
                     return
             self._is_idle = False
-        elif self._is_early:
-            self._refuse_early_talker()
-            return
         self._hear(data)
 
     def _hear(self, data: bytes) -> None:
         """Octets have come, in whatever pieces."""
+        if self._is_early:
+            self._refuse_early_talker()
+            return
         if self._wire.in_body:
             self._patience.hear(len(data), self._now())
         self._wire.feed(data)
@@ -148,12 +151,9 @@ class ClientSession(Link):
         if self.transport is None:
             return  # told twice, after a TLS handshake that failed
         self.transport = None
-        if self._closing_since is None:
-            self._begin_closing()
-        if self._work is None:
-            self._leave()
-        else:
-            self._cancel_task()
+        self._begin_closing()
+        self._cancel_task()
+        self._leave()
 
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
@@ -185,9 +185,9 @@ class ClientSession(Link):
 
     def _greet(self) -> None:
         self._is_early = False
-        if self._closing_since is None:
+        if self._closing_since is None and self.transport is not None:
             self._is_idle = True
-            self._write(self._offer.banner())
+            self._outbox.write(self.transport, self._offer.banner())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
@@ -208,14 +208,16 @@ class ClientSession(Link):
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._work is None and self.transport is None and not self._is_gone:
-            self._is_gone = True
-            if self._held_octets:
-                self._hold(0)
-            self._guard.disconnected(self._peer[0])
-            if self._counted_user is not None:
-                self._guard.logged_out(self._counted_user)
-            self._register.discard(self)
+        if self._is_gone or self._work is not None or self.transport is not None:
+            return
+        self._is_gone = True
+        guard = self._guard
+        if self._held_octets:
+            self._hold(0)
+        guard.disconnected(self._peer[0])
+        if self._counted_user is not None:
+            guard.logged_out(self._counted_user)
+        self._register.discard(self)
 
     def _part_if_idle(self) -> None:
         working = self._work is not None and not self._challenged  # else the turn is the client's
@@ -240,22 +242,27 @@ class ClientSession(Link):
             step = self._conversation.on(line)
         except Exception as error:  # noqa: BLE001 - as in `_step`
             step = self._fault(error)
+        transport = self.transport
+        assert transport is not None
         if step.__class__ is LogIn:
             step = self._log_in_at_once(step) or step
-        transport = self.transport
-        if step.__class__ is Answer and transport is not None:
+        if step.__class__ is Answer:
             self._outbox.write(transport, step.octets)
             self._patience.heard = self._now()
-        elif step.__class__ is GoAhead and transport is not None:
+        elif step.__class__ is GoAhead:
             self._outbox.write(transport, step.octets)
             self._patience.begin_upload(self._now())
             self._wire.start_content(step.content)
+        elif step.__class__ is Farewell:
+            self._outbox.write(transport, step.octets)
+            self._close()
         else:
             self._is_idle = False
             self._advance(step)
 
     def _end_content(self) -> None:
         """Go on behind content that came as a whole."""
+        self._is_idle = False
         step: Step | None = self._step(Mark.CONTENT)
         if step.__class__ is Submit:
             step = self._submit(step)
@@ -485,9 +492,10 @@ class ClientSession(Link):
     def _log_in_at_once(self, step: LogIn) -> Answer | None:
         """Let somebody in who is known well: the same as below, without a task."""
         given = login.given_at_once(step.mechanism, step.initial)
-        if given is None or self._guard.has_failed(self._peer[0]) or not self._site.knows(*given):
+        if given is None or self._guard.has_failed(self._peer[0]):
             return None
-        return self._logged_in(given[0])
+        user, password = given
+        return self._logged_in(user) if self._site.knows(user, password) else None
 
     def _logged_in(self, user: str) -> Answer:
         if refusal := self._count_user(user):

@@ -262,6 +262,41 @@ def test_too_many_failed_logins_end_the_session() -> None:
     assert [isinstance(step, Farewell) for step in steps] == [*4 * [False], True]
 
 
+# Parameters, of a line that is read at once, too
+
+
+@pytest.mark.parametrize("address", [b"a@a.example", b"a.@a.example", b'"a"@a.example'])
+@pytest.mark.parametrize(
+    ("state", "code"), [("login", "552 5.3.4"), ("EHLO", "530 5.7.0"), ("MAIL", "503 5.5.1")]
+)
+def test_a_size_above_the_limit_is_refused_where_mail_could_begin(
+    address: bytes, state: str, code: str
+) -> None:
+    talk = reach(state)
+    bad = address == b"a.@a.example" and state == "login"
+    line = b"MAIL FROM:<%b> SIZE=%d" % (address, MAX_BYTES + 1)
+    assert said(say(talk, line)) == ("501 5.1.7" if bad else code)
+    assert talk.in_transaction == (state == "MAIL")
+
+
+def test_parameters_reach_the_message() -> None:
+    talk = reach("login")
+    talk.on(b"MAIL FROM:<a@a.example> size=%d body=8bitmime" % MAX_BYTES)
+    talk.on(b"RCPT TO:<b@b.example>")
+    step = send(talk, b"x\r\n")
+    assert isinstance(step, Submit)
+    assert step.mail_parameters == {"SIZE": str(MAX_BYTES), "BODY": "8bitmime"}
+
+
+def test_behind_helo_a_plain_line_has_no_parameters() -> None:
+    talk = conversation()
+    talk.on(b"EHLO client.example")
+    talk.on(b"AUTH PLAIN")
+    talk.logged_in("app@app.example")
+    assert said(say(talk, b"HELO client.example", b"MAIL FROM:<a@a.example> SIZE=1")) == "555 5.5.4"
+    assert said(say(talk, b"MAIL FROM:<a@a.example>")) == "250 2.1.0"
+
+
 # Bounds
 
 

@@ -64,3 +64,22 @@ async def test_nothing_is_written_to_a_connection_that_is_being_closed() -> None
     there.close()
     end.close()
     other.close()
+
+
+async def test_a_connection_is_closed_behind_what_was_written_to_it() -> None:
+    (parting, end), (there, other) = await pair(), await pair()
+    outbox = Outbox(asyncio.get_running_loop())
+    outbox.write(parting, b"bye")
+    outbox.write(parting, None)
+    outbox.write(parting, b"too late")
+    outbox.write(there, b"a")
+    assert not parting.is_closing()
+    await asyncio.sleep(0)
+    assert parting.is_closing()
+    assert heard(other) == b"a"
+    await asyncio.sleep(0)
+    assert heard(end) == b"bye"
+    assert heard(end) == b""
+    there.close()
+    end.close()
+    other.close()
