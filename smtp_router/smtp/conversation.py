@@ -143,7 +143,8 @@ class Conversation:
         except Refused as refused:
             return answer(refused.reply)
 
-    def _content_received(self) -> Answer | Submit:
+    def content_received(self) -> Answer | Submit:
+        """What to do about content that is complete; the same as `on(Mark.CONTENT)`."""
         transaction = self._transaction
         assert transaction is not None
         self._transaction = None
@@ -153,7 +154,7 @@ class Conversation:
     def _ended(self, mark: Mark) -> Step:
         match mark:
             case Mark.CONTENT:
-                return self._content_received()
+                return self.content_received()
             case Mark.CHUNK:
                 return self._chunk_received()
             case Mark.LINE_TOO_LONG:
@@ -357,7 +358,7 @@ class Conversation:
         assert transaction is not None
         assert transaction.body is not None
         if argument.last:
-            return self._content_received()
+            return self.content_received()
         return answer(Reply(code=250, enhanced="2.0.0", text=f"{argument.octets} octets received"))
 
     def _rset(self, argument: bytes) -> Answer:

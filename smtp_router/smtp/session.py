@@ -38,7 +38,7 @@ from smtp_router.smtp.steps import (
     answer,
 )
 from smtp_router.smtp.tls import facts, upgrade
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Mark
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,11 @@ class ClientSession(Link):
     def _end_content(self) -> None:
         """Go on behind content that came as a whole."""
         self._is_idle = False
-        step: Step | None = self._step(Mark.CONTENT)
+        step: Step | None
+        try:
+            step = self._conversation.content_received()
+        except Exception as error:  # noqa: BLE001 - as in `_step`
+            step = self._fault(error)
         if step.__class__ is Submit:
             step = self._submit(step)
             if step is None:
@@ -323,15 +327,20 @@ class ClientSession(Link):
         if self._closing_since is not None:
             self._close()
         elif self._work is None:
-            held_octets = self._conversation.held_octets
-            if held_octets != self._held_octets:
-                self._hold(held_octets)
+            self._rest()
             if self._is_paused:
                 self._resume_reading()
             if self._draining:
                 self._part_if_idle()
-            elif self._later is None:
-                self._is_idle = self._wire.is_clear and not held_octets
+
+    def _rest(self) -> None:
+        """It is the client's turn, unless there is more of what it has said."""
+        held_octets = self._conversation.held_octets
+        if held_octets != self._held_octets:
+            self._hold(held_octets)
+        self._is_idle = (
+            not held_octets and not self._draining and self._later is None and self._wire.is_clear
+        )
 
     def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
         """What is more than an answer; it may follow later."""
@@ -437,10 +446,10 @@ class ClientSession(Link):
                 self._begin_closing()
         if self._closing_since is not None:
             self._close()
-        elif self._wire.buffered:
+        elif self._wire.buffered or self._is_paused or self._draining:
             self._advance()
         else:
-            self._settle()
+            self._rest()
         return None
 
     def _fault(self, error: Exception) -> Answer:

@@ -102,7 +102,7 @@ class Wire:
             return False
         if octets.find(_DOT_LINE, 0, octets.rfind(b".", 0, end) + 1) >= 0:
             return False  # it may have ended earlier
-        self._end_content().add(octets[: end + 2], dots=False)
+        self._end_content().take_all(octets[: end + 2])
         return True
 
     def next_event(self) -> Event | None:

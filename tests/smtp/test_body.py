@@ -32,23 +32,13 @@ def collect(
     max_octets: int = ROOMY,
     large: int = LARGE_OCTETS,
     is_full: Callable[[], bool] = never,
-    looked_at: bool = False,
 ) -> Body:
-    """What becomes of content that comes in these pieces.
-
-    Args:
-        pieces: of the content.
-        stuffed: behind DATA, not BDAT.
-        max_octets: the limit.
-        large: from which size on a piece is looked at by itself.
-        is_full: whether there is no room.
-        looked_at: whether it is told of pieces without a dot that they have none.
-    """
+    """What becomes of content that comes in these pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LARGE_OCTETS", large)
         body = Body(max_octets, stuffed=stuffed, is_full=is_full)
         for piece in pieces:
-            body.add(piece, dots=b"." in piece or not looked_at)
+            body.add(piece)
         body.end()
     return body
 
@@ -92,37 +82,31 @@ def joined(body: Body) -> tuple[bytes, int]:
     return b"".join(content.pieces), content.size
 
 
-@given(CONTENT, CUTS, LARGE, st.booleans())
+@given(CONTENT, CUTS, LARGE)
 @settings(max_examples=150)
 def test_content_of_data_is_the_same_however_it_comes(
-    content: bytes,
-    cuts: list[int],
-    large: int,
-    looked_at: bool,  # noqa: FBT001 - drawn
+    content: bytes, cuts: list[int], large: int
 ) -> None:
     """As a strict client would have sent it, whatever dots were doubled."""
     wire = ended(content)
     expected = written(wire)
     for pieces in ways(wire, cuts):
-        body = collect(pieces, stuffed=True, large=large, looked_at=looked_at)
+        body = collect(pieces, stuffed=True, large=large)
         assert joined(body) == (sent(expected), len(expected))
         assert body.content.content() == expected
         assert body.has_bare_newlines == has_bare_newlines(expected)
         assert body.octets == len(wire)
 
 
-@given(CONTENT, CUTS, LARGE, st.booleans())
+@given(CONTENT, CUTS, LARGE)
 @settings(max_examples=150)
 def test_content_of_bdat_is_the_same_however_it_comes(
-    content: bytes,
-    cuts: list[int],
-    large: int,
-    looked_at: bool,  # noqa: FBT001 - drawn
+    content: bytes, cuts: list[int], large: int
 ) -> None:
     """Counted octets are content as they are; only the final dot needs a line of its own."""
     expected = ended(content)
     for pieces in ways(content, cuts):
-        body = collect(pieces, stuffed=False, large=large, looked_at=looked_at)
+        body = collect(pieces, stuffed=False, large=large)
         assert joined(body) == (sent(expected), len(expected))
         assert body.content.content() == expected
         assert body.has_bare_newlines == has_bare_newlines(expected)
@@ -130,30 +114,22 @@ def test_content_of_bdat_is_the_same_however_it_comes(
 
 
 @pytest.mark.parametrize("stuffed", [True, False])
-@given(content=CONTENT, cuts=CUTS, large=LARGE, limit=st.integers(0, 40), looked_at=st.booleans())
+@given(content=CONTENT, cuts=CUTS, large=LARGE, limit=st.integers(0, 40))
 @settings(max_examples=100)
 def test_content_is_too_big_above_its_limit_however_it_comes(
-    content: bytes, cuts: list[int], large: int, limit: int, *, stuffed: bool, looked_at: bool
+    content: bytes, cuts: list[int], large: int, limit: int, *, stuffed: bool
 ) -> None:
     """Doubled dots do not count (RFC 1870 3), nor does the line end that a chunk did without."""
     wire = ended(content) if stuffed else content
     size = len(written(wire)) if stuffed else len(content)
     for pieces in ways(wire, cuts):
-        body = collect(pieces, stuffed=stuffed, large=large, max_octets=limit, looked_at=looked_at)
+        body = collect(pieces, stuffed=stuffed, large=large, max_octets=limit)
         assert body.is_too_big == (size > limit)
         if body.is_too_big:
             assert body.pieces == ()
             assert body.held_octets == 0
         else:
             assert body.held_octets == len(wire)
-
-
-@pytest.mark.parametrize("looked_at", [True, False])
-def test_what_finds_no_room_at_its_end_is_dropped(*, looked_at: bool) -> None:
-    body = collect([b"one\r\n"], stuffed=True, is_full=lambda: True, looked_at=looked_at)
-    assert body.had_no_room
-    assert body.pieces == ()
-    assert body.held_octets == 0
 
 
 @pytest.mark.parametrize("stuffed", [True, False])
@@ -169,6 +145,29 @@ def test_what_finds_no_room_is_dropped_and_stays_so(large: int, *, stuffed: bool
     assert not body.is_too_big
     assert body.pieces == ()
     assert body.held_octets == 0
+
+
+LINES = st.lists(
+    st.sampled_from([b"", b"a", b"a.", b"\r", b"\n", b"a\0b", b"\xff"]), min_size=1, max_size=8
+).map(lambda lines: b"".join([line + b"\r\n" for line in lines]))
+
+
+@given(LINES, st.integers(0, 20), st.booleans())
+def test_content_that_is_taken_at_once_is_what_it_is_in_pieces(
+    content: bytes,
+    limit: int,
+    is_full: bool,  # noqa: FBT001 - drawn
+) -> None:
+    at_once = Body(limit, stuffed=True, is_full=lambda: is_full)
+    at_once.take_all(content)
+    at_once.end()
+    body = collect([content], stuffed=True, max_octets=limit, is_full=lambda: is_full)
+    assert joined(at_once) == joined(body)
+    assert at_once.octets == body.octets
+    assert at_once.is_too_big == body.is_too_big
+    assert at_once.had_no_room == body.had_no_room
+    if not body.is_too_big and not body.had_no_room:
+        assert at_once.has_bare_newlines == body.has_bare_newlines
 
 
 # Memory
