@@ -297,6 +297,10 @@ PARAMETERS = st.lists(st.sampled_from(GIVEN), max_size=3).map(b"".join)
 
 
 @given(COMMANDS, PATHS, PARAMETERS)
+@example(b"MAIL FROM:", b"a@b", b" SIZE=" + 20 * b"9")
+@example(b"MAIL FROM:", b"a@b", b" SIZE=" + 21 * b"9")
+@example(b"MAIL FROM:", b"a@b", b" BODY=BINARYMIME")
+@example(b"MAIL FROM:", b"a@b", b" SIZE=1 SIZE=1")
 @example(b"MAIL FROM:", b"a.b@c-d.example", b"")
 @example(b"RCPT TO:", b"a%c@" + b"y" * 63, b"")
 @example(b"RCPT TO:", b"a@" + b"y" * 64, b"")

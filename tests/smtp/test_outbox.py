@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import uvloop
+
 from smtp_router.smtp.outbox import Outbox
 
 
@@ -83,3 +85,26 @@ async def test_a_connection_is_closed_behind_what_was_written_to_it() -> None:
     there.close()
     end.close()
     other.close()
+
+
+def test_what_comes_too_late_for_a_connection_leaves_those_of_others_alone() -> None:
+    """With uvloop, too, whose transports do not like to be written to behind their end."""
+
+    async def late() -> None:
+        (gone, end), (there, other) = await pair(), await pair()
+        gone.abort()
+        for _ in range(2):  # then it is closed
+            await asyncio.sleep(0)
+        outbox = Outbox(asyncio.get_running_loop())
+        outbox.write(gone, b"a")
+        outbox.write(there, b"b")
+        try:
+            outbox.flush()
+            assert heard(other) == b"b"
+        finally:
+            there.close()
+            end.close()
+            other.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(late())
