@@ -154,10 +154,10 @@ def test_there_is_room_left_for_others() -> None:
 
 
 def test_limits_of_connections_change_with_a_reload() -> None:
-    settings = Settings.model_construct(users=()).model_copy(update={"max_connections": 1})
+    settings = Settings(users=(), max_connections=1)
     guard = Guard(lambda: settings, VirtualClock(), max_files=20_000)
     assert [guard.connected(address, FILE) for address in "ab"] == [None, BUSY]
-    settings = settings.model_copy(update={"max_connections": 3})
+    settings = Settings(users=(), max_connections=3)
     assert [guard.connected(address, FILE) for address in "cd"] == [None, BUSY]
 
 
