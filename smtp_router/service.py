@@ -94,7 +94,7 @@ class Service:
         book = DoubtBook(state)
         self._doubts = Doubts(clock, book, _known_doubts(book, clock), fellows.doubt)
         registry = registry or Registry(clock)
-        self._epochs = LiveEpochs(
+        self._epochs = epochs = LiveEpochs(
             loaded,
             registry,
             shared=fellows.targets(self._quotas),
@@ -119,7 +119,7 @@ class Service:
         )
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = fellows.turns(clock)
-        self._guard = fellows.guard(lambda: self.settings, clock, files)
+        self._guard = fellows.guard(lambda: epochs.current.settings, clock, files)
         self._listeners: list[Listener] = []
         self._notify = notify
         self._watch: LoopWatch | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from smtp_router.core.content import Stuffed, canonical, dot_lines, double
-from smtp_router.smtp.newlines import LineEnds
+from smtp_router.smtp.newlines import LineEnds, has_bare_newlines
 
 LARGE_OCTETS = 32 * 1024
 """Smaller pieces are put together: a client may send an octet at a time."""
@@ -18,22 +18,21 @@ class Body:
         is_full: whether the router holds as much content as it may.
     """
 
-    __slots__ = (
-        "_before",
-        "_dot",
-        "_dots",
-        "_is_full",
-        "_line_ends",
-        "_max",
-        "_pieces",
-        "_size",
-        "_small",
-        "_stuffed",
-        "had_no_room",
-        "has_bare_newlines",
-        "is_too_big",
-        "octets",
-    )
+    # How all content begins
+    octets = 0
+    """How many have come over the wire."""
+    is_too_big = False
+    """Whether there was more than the limit."""
+    had_no_room = False
+    """Whether it was dropped because the router was full."""
+    has_bare_newlines = False
+    """Whether there is a CR or LF that is not part of CRLF, or a NUL; known at the end."""
+    _small: bytes | bytearray = b""
+    _size = 0
+    _before = b"\r\n"  # content starts at the start of a line
+    _dot = b""
+    _dots = False
+    _line_ends: LineEnds | None = None
 
     def __init__(self, max_octets: int, *, stuffed: bool, is_full: Callable[[], bool]) -> None:
         """Nothing has come yet."""
@@ -41,20 +40,6 @@ class Body:
         self._stuffed = stuffed
         self._is_full = is_full
         self._pieces: list[bytes] = []
-        self._small: bytes | bytearray = b""
-        self._size = 0
-        self._before = b"\r\n"  # content starts at the start of a line
-        self._dot = b""
-        self._dots = False
-        self._line_ends = LineEnds()
-        self.octets = 0
-        """How many have come over the wire."""
-        self.is_too_big = False
-        """Whether there was more than the limit."""
-        self.had_no_room = False
-        """Whether it was dropped because the router was full."""
-        self.has_bare_newlines = False
-        """Whether there is a CR or LF that is not part of CRLF, or a NUL; known at the end."""
 
     def add(self, octets: bytes, *, dots: bool = True) -> None:
         """Take the next octets of content.
@@ -63,12 +48,14 @@ class Body:
             octets: as they came.
             dots: whether there may be a dot at the start of a line in them.
         """
-        self.octets += len(octets)
-        if len(octets) >= LARGE_OCTETS:
+        size = len(octets)
+        self.octets += size
+        if size >= LARGE_OCTETS:
             self._flush()
             self._take(octets, dots=dots)
             return
-        self._dots = self._dots or dots
+        if dots:
+            self._dots = True
         if not self._small:
             self._small = octets
         else:
@@ -78,13 +65,26 @@ class Body:
             if len(self._small) >= LARGE_OCTETS:
                 self._flush()
 
+    def take_all(self, octets: bytes) -> None:
+        """Take content that is all there is, whole lines without a dot at the start of any.
+
+        So most messages come. What `add` and `end` would make of it, in a third of the time.
+        """
+        self.octets = self._size = size = len(octets)
+        self.is_too_big = size > self._max
+        self.had_no_room = self._is_full()
+        if not self.is_too_big and not self.had_no_room:
+            self._pieces.append(octets)
+            self.has_bare_newlines = has_bare_newlines(octets)
+
     def end(self) -> None:
         """No more will come."""
         if self._small:
             self._flush(last=True)
-        else:
+        elif self._line_ends is not None:
             self._line_ends.feed(b"", last=True)
-        self.has_bare_newlines = self._line_ends.bare
+        if self._line_ends is not None:
+            self.has_bare_newlines = self._line_ends.bare
         if self._before != b"\r\n" and self._pieces:  # the final dot needs a line of its own
             self._pieces.append(b"\r\n")
             self._size += 2
@@ -123,6 +123,8 @@ class Body:
         if self.had_no_room or self.is_too_big:
             self._pieces.clear()
             return
+        if self._line_ends is None:
+            self._line_ends = LineEnds()
         self._line_ends.feed(piece, last=last)
         self._pieces.append(piece)
 

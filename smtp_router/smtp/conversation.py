@@ -20,18 +20,18 @@ Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from smtp_router.core.address import is_ehlo_name, is_loopback
-from smtp_router.core.message import TLS, Session
+from smtp_router.core.message import TLS, Parameters, Session
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.body import Body
 from smtp_router.smtp.commands import (
     TOO_LONG,
     ChunkArgument,
-    PathArgument,
     Refused,
+    check_size,
     parse_bdat,
     parse_command,
     parse_mail,
@@ -39,9 +39,12 @@ from smtp_router.smtp.commands import (
     parse_rcpt,
 )
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
+from smtp_router.smtp.steps import Answer, GoAhead, LogIn, Receive, StartTls, Step, Submit, answer
 from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
 from smtp_router.smtp.wire import Event, Mark
+
+Path: TypeAlias = tuple[str, Parameters]
+"""What MAIL or RCPT says: the address and the parameters."""
 
 MAX_UNKNOWN_COMMANDS = 20
 HTTP_VERBS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
@@ -53,29 +56,31 @@ SENDER_OK = answer(Reply(code=250, enhanced="2.1.0", text="Sender OK"))
 RECIPIENT_OK = answer(Reply(code=250, enhanced="2.1.5", text="Recipient OK"))
 BYE = answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
 LOGGED_IN = answer(login.SUCCESS)
+STARTTLS_FIRST = "Say STARTTLS first"
 GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
 class Conversation:
     """The state of one session."""
 
-    __slots__ = (
-        "_chunk",
-        "_failed_logins",
-        "_may_log_in",
-        "_offer",
-        "_peer",
-        "_session",
-        "_site",
-        "_transaction",
-        "_transactions",
-        "_unknown_commands",
-        "authenticated",
-        "ehlo",
-        "esmtp",
-        "tls",
-        "user",
-    )
+    # How every session begins
+
+    tls: TLS | None = None
+    """How the connection is encrypted; `None` in clear text."""
+    ehlo = ""
+    """The name the client gave; empty before EHLO or HELO."""
+    esmtp = False
+    """Whether it was EHLO."""
+    authenticated = False
+    """Whether there was a login."""
+    _needs_tls = False  # before AUTH and MAIL
+    _may_log_in = False  # as the last EHLO has said
+    _session: Session | None = None
+    _transaction: Transaction | None = None
+    _transactions = 0
+    _chunk: tuple[ChunkArgument, Reply | None] | None = None
+    _unknown_commands = 0
+    _failed_logins = 0
 
     def __init__(self, offer: Offer, peer: tuple[str, int], *, tls: TLS | None = None) -> None:
         """Nothing is said yet.
@@ -88,23 +93,12 @@ class Conversation:
         self._offer = offer
         self._site = site = offer.site
         self._peer = peer
-        self._may_log_in = False  # as the last EHLO has said
-        self.tls = tls
-        """How the connection is encrypted; `None` in clear text."""
-        self.ehlo = ""
-        """The name the client gave; empty before EHLO or HELO."""
-        self.esmtp = False
-        """Whether it was EHLO."""
+        if tls is not None:
+            self.tls = tls
+        elif offer.require_tls:
+            self._needs_tls = True
         self.user = site.user_at(peer[0])
         """The login name, once there is one; at once for a client from a user's network."""
-        self.authenticated = False
-        """Whether there was a login."""
-        self._session: Session | None = None
-        self._transaction: Transaction | None = None
-        self._transactions = 0
-        self._chunk: tuple[ChunkArgument, Reply | None] | None = None
-        self._unknown_commands = 0
-        self._failed_logins = 0
 
     @property
     def session(self) -> Session:
@@ -137,16 +131,34 @@ class Conversation:
         """What to do about an event."""
         try:
             if isinstance(event, bytes):
-                return self._command(event)
-            match event:
-                case Mark.CONTENT:
-                    return self._content()
-                case Mark.CHUNK:
-                    return self._chunk_received()
-                case Mark.LINE_TOO_LONG:
-                    return answer(TOO_LONG)
+                handler = self._VERBS.get(event)  # a verb alone, as it mostly comes
+                if handler is not None:
+                    return handler(self, b"")
+                plain = parse_plain(event) if self.esmtp else None
+                if plain is None:
+                    return self._command(event)
+                is_mail, path = plain
+                return self._mail(path) if is_mail else self._rcpt(path)
+            return self._ended(event)
         except Refused as refused:
             return answer(refused.reply)
+
+    def content_received(self) -> Answer | Submit:
+        """What to do about content that is complete; the same as `on(Mark.CONTENT)`."""
+        transaction = self._transaction
+        assert transaction is not None
+        self._transaction = None
+        result = transaction.end()
+        return answer(result) if isinstance(result, Reply) else result
+
+    def _ended(self, mark: Mark) -> Step:
+        match mark:
+            case Mark.CONTENT:
+                return self.content_received()
+            case Mark.CHUNK:
+                return self._chunk_received()
+            case Mark.LINE_TOO_LONG:
+                return answer(TOO_LONG)
 
     def reset(self) -> None:
         """Forget the transaction; the login stays."""
@@ -155,6 +167,7 @@ class Conversation:
     def started_tls(self, tls: TLS) -> None:
         """Note that the connection is encrypted now, and forget everything from before."""
         self.tls = tls
+        self._needs_tls = False
         self.ehlo = ""
         self.esmtp = False
         self.user = self._site.user_at(self._peer[0])
@@ -180,13 +193,6 @@ class Conversation:
         return answer(login.FAILURE)
 
     def _command(self, line: bytes) -> Step:
-        handler = self._VERBS.get(line)  # a verb alone, as it mostly comes
-        if handler is not None:
-            return handler(self, b"")
-        plain = parse_plain(line)
-        if plain is not None:
-            is_mail, path = plain
-            return self._mail(path) if is_mail else self._rcpt(path)
         verb, argument = parse_command(line)
         handler = self._VERBS.get(verb)
         if handler is not None:
@@ -218,7 +224,7 @@ class Conversation:
 
     def _is_safe_to_log_in(self) -> bool:
         """In clear text only from this machine, unless the configuration says otherwise."""
-        if self.tls is None and self._offer.require_tls:
+        if self._needs_tls:
             return False
         if self.tls is not None or self._site.settings.allow_plaintext_auth:
             return True
@@ -234,14 +240,11 @@ class Conversation:
             raise Refused(502, "5.5.1", "STARTTLS is not offered here")
         return StartTls()
 
-    def _check_tls(self) -> None:
-        if self._offer.require_tls and self.tls is None:
-            raise Refused(530, "5.7.0", "Say STARTTLS first")
-
     def _auth(self, argument: bytes) -> LogIn:
         if not self.ehlo or not self.esmtp:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        self._check_tls()
+        if self._needs_tls:
+            raise Refused(530, "5.7.0", STARTTLS_FIRST)
         if self.authenticated:
             raise Refused(503, "5.5.1", "Already authenticated")
         if not self._may_log_in:
@@ -255,10 +258,11 @@ class Conversation:
             raise Refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
         return LogIn(name, initial or None)
 
-    def _mail(self, argument: bytes | PathArgument) -> Answer:
+    def _mail(self, argument: bytes | Path) -> Answer:
         if not self.ehlo:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        self._check_tls()
+        if self._needs_tls:
+            raise Refused(530, "5.7.0", STARTTLS_FIRST)
         if self.user is None:
             raise Refused(530, "5.7.0", "Authentication required")
         if self._transaction is not None:
@@ -274,6 +278,8 @@ class Conversation:
                 tls=self.tls is not None,
                 max_bytes=settings.max_message_bytes,
             )
+        elif argument[1]:
+            check_size(argument[1], settings.max_message_bytes)
         address, parameters = argument
         refusal = self._site.mail_refusal(self.user, address)
         if refusal is not None:
@@ -282,7 +288,7 @@ class Conversation:
         self._transaction = Transaction(address, parameters, settings)
         return SENDER_OK
 
-    def _rcpt(self, argument: bytes | PathArgument) -> Answer:
+    def _rcpt(self, argument: bytes | Path) -> Answer:
         transaction = self._transaction
         if transaction is None:
             raise Refused(503, "5.5.1", "Say MAIL first")
@@ -309,7 +315,7 @@ class Conversation:
             return answer(NO_ROOM)
         body = Body(transaction.settings.max_message_bytes, stuffed=True, is_full=is_full)
         transaction.body = body
-        return Answer(GO_AHEAD, content=body)
+        return GoAhead(GO_AHEAD, body)
 
     def _bdat(self, argument: bytes) -> Answer | Receive:
         """The chunk comes whatever we think of it, so it is taken off the wire before the answer.
@@ -352,15 +358,8 @@ class Conversation:
         assert transaction is not None
         assert transaction.body is not None
         if argument.last:
-            return self._content()
+            return self.content_received()
         return answer(Reply(code=250, enhanced="2.0.0", text=f"{argument.octets} octets received"))
-
-    def _content(self) -> Answer | Submit:
-        transaction = self._transaction
-        assert transaction is not None
-        self._transaction = None
-        result = transaction.end()
-        return answer(result) if isinstance(result, Reply) else result
 
     def _rset(self, argument: bytes) -> Answer:
         if argument:

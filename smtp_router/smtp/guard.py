@@ -93,6 +93,8 @@ class Guard:
         self._settings = settings
         self._max_descriptor = max_files - RESERVED_FILES
         self._max_open = max(self._max_descriptor // 2, 1)  # each may need another for a downstream
+        self._limits_of: Settings | None = None
+        self._total = self._share = 0
         self._open = 0
         self._content_octets = 0
         self.complaints = Complaints(log, clock)
@@ -115,13 +117,13 @@ class Guard:
         self._open += 1
         from_there = self._by_address[address] = self._by_address.get(address, 0) + 1
         settings = self._settings()
-        total = min(settings.max_connections, self._max_open)
-        # Nobody gets the last tenth but those who have few: room for others.
-        share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
-        full = self._open > total or descriptor >= self._max_descriptor
-        if full or from_there > share:
-            return BUSY
-        return None
+        if settings is not self._limits_of:
+            self._limits_of = settings
+            self._total = total = min(settings.max_connections, self._max_open)
+            # Nobody gets the last tenth but those who have few: room for others.
+            self._share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
+        full = self._open > self._total or descriptor >= self._max_descriptor
+        return BUSY if full or from_there > self._share else None
 
     def disconnected(self, address: str) -> None:
         """Count a connection off."""

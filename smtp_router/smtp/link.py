@@ -5,6 +5,7 @@ loop, its parsers, its timer and its error replies are not used (see `docs/desig
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
@@ -21,26 +22,29 @@ class Link(SMTP):
 
     line_length_limit = MAX_LINE_OCTETS
     _outbox: Outbox
-    transport: asyncio.Transport | None  # type: ignore[mutable-override]  # all of ours are
+    _now: Callable[[], float]
 
     # How every connection begins
+    transport: asyncio.Transport | None = None  # type: ignore[mutable-override]  # all of ours are
+    _peer = ("", 0)  # no address: a Unix socket
+    _peer_is_told = False
     _closing_since: float | None = None
-    _is_idle = False  # the next octets begin a command, and nothing else is under way
+    _is_idle = False  # the next octets begin a command, or content, and nothing else is under way
     _challenged = False
     _is_paused = False
     _is_unread = False
 
-    def __init__(self, peer: tuple[str, int] | None) -> None:
+    def __init__(self, peer: tuple[str, int] | None = None) -> None:
         """Be ready for a connection.
 
         Args:
             peer: the client's address and port, where a proxy has told them.
         """
         # The base class's constructor has run once, for all: see `shared_attributes`.
-        self.transport = None
-        self._peer = peer or ("", 0)  # no address: a Unix socket
-        self._peer_is_told = peer is not None
         self._wire = Wire()
+        if peer is not None:
+            self._peer = peer
+            self._peer_is_told = True
 
     async def _handle_client(self) -> None:
         """aiosmtpd's command loop: nothing is left of it, `data_received` has taken its place."""
@@ -58,13 +62,12 @@ class Link(SMTP):
     def _begin_closing(self) -> None:
         self._is_idle = False
         if self._closing_since is None:
-            self._closing_since = self.loop.time()
+            self._closing_since = self._now()
 
     def _close(self) -> None:
         self._begin_closing()
         if self.transport is not None:
-            self._outbox.flush()
-            self.transport.close()
+            self._outbox.write(self.transport, None)
 
     def _write(self, octets: bytes) -> None:
         if octets and self.transport is not None and not self.transport.is_closing():

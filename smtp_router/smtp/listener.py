@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 MAX_ARRIVING = 500
 """Connections at the same time of which a PROXY header or a TLS handshake is awaited. One more, and the
 oldest ends: what is honest takes milliseconds, and what keeps silent does not use up the descriptors."""
+TAKEN_AT_ONCE = 8
+"""Connections that are taken in one turn of the event loop, if as many wait.
+
+uvloop takes one a turn from a listening socket, and with it what else has come: so with clients that
+connect for each message, every message has a turn of its own, in which Python finds all caches cold and
+few others have anything to say. A socket that it has eight times over gives it eight, for 15 % less CPU
+time a message of 1 KB with 20 such clients. One that comes alone costs seven vain looks, of half a
+microsecond each.
+"""
 ACCEPT_PAUSE_S = 0.1
 """How long to wait when there is no file descriptor left for a client."""
 
@@ -77,7 +86,8 @@ class Listener:
             if self._settings.proxy_protocol or self._settings.tls == "implicit":
                 self._accepting.append(asyncio.create_task(self._accept(each)))
             else:
-                self._servers.append(await self._serve(each))
+                for _ in range(TAKEN_AT_ONCE):
+                    self._servers.append(await self._serve(each.dup()))
         if isinstance(address, HostPort):
             return HostPort(host=address.host, port=self._sockets[0].getsockname()[1])
         return address

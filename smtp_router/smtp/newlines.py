@@ -5,6 +5,13 @@ from io import IncrementalNewlineDecoder
 _CLEAN = (None, "\r\n")
 
 
+def has_bare_newlines(content: bytes) -> bool:
+    """Whether there is a CR or LF that is not part of CRLF, or a NUL: `LineEnds` for a single piece."""
+    decoder = IncrementalNewlineDecoder(None, translate=False)
+    decoder.decode(content.decode("latin-1"), True)  # noqa: FBT003 - it is the last piece
+    return decoder.newlines not in _CLEAN or b"\0" in content
+
+
 class LineEnds:
     """Looks for a CR or LF that is not part of CRLF, or a NUL, in content that comes in pieces.
 

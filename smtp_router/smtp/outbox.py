@@ -16,17 +16,25 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing waits."""
         self.loop = loop
-        self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self._waiting: list[tuple[asyncio.WriteTransport, bytes | None]] = []
 
-    def write(self, transport: asyncio.WriteTransport, octets: bytes) -> None:
-        """Write at the end of this turn."""
-        if not self._waiting:
+    def write(self, transport: asyncio.WriteTransport, octets: bytes | None) -> None:
+        """Write at the end of this turn.
+
+        Args:
+            transport: where to.
+            octets: what; `None` closes the transport, behind all that was written before.
+        """
+        waiting = self._waiting
+        if not waiting:
             self.loop.call_soon(self.flush)
-        self._waiting.append((transport, octets))
+        waiting.append((transport, octets))
 
     def flush(self) -> None:
         """Write now: before a transport is closed, or is somebody else's."""
         waiting, self._waiting = self._waiting, []
         for transport, octets in waiting:
-            if not transport.is_closing():
+            if octets is None:
+                transport.close()
+            elif not transport.is_closing():
                 transport.write(octets)

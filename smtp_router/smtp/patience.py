@@ -20,32 +20,32 @@ TOO_SLOW = Reply(code=421, enhanced="4.4.2", text="The message comes too slowly"
 class Patience:
     """Watches one session's clock; an instant is whatever clock the session goes by."""
 
-    __slots__ = ("_heard", "_octets", "_upload_began")
+    _upload_began: float | None = None
+    _octets = 0
 
     def __init__(self, now: float) -> None:
         """It is the client's turn."""
-        self._heard = now
-        self._upload_began: float | None = None
-        self._octets = 0
+        self.heard = now
+        """When something came last that counts; to be set where a command is answered."""
 
     def begin_turn(self, now: float) -> None:
         """A command was answered, or a challenge sent: the next one is awaited."""
-        self._heard = now
+        self.heard = now
         self._upload_began = None
 
     def begin_upload(self, now: float) -> None:
         """Content is awaited."""
-        self._heard = self._upload_began = now
+        self.heard = self._upload_began = now
         self._octets = 0
 
     def hear(self, octets: int, now: float) -> None:
         """Octets of content have come."""
-        self._heard = now
+        self.heard = now
         self._octets += octets
 
     def verdict(self, settings: Settings, now: float) -> Reply | None:
         """What to tell a client that has used it up; `None` while there is some left."""
-        if now - self._heard >= settings.idle_s:
+        if now - self.heard >= settings.idle_s:
             return IDLE
         if self._upload_began is None:
             return None

@@ -39,8 +39,9 @@ class Register(Generic[Session]):
 
     def add(self, session: Session) -> None:
         """A session begins."""
+        if not self._sessions:
+            self._nobody.clear()
         self._sessions.add(session)
-        self._nobody.clear()
         if self._timer is None:
             self._wait()
 

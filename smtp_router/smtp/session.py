@@ -27,7 +27,17 @@ from smtp_router.smtp.patience import LINGER_S, Patience
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit, answer
+from smtp_router.smtp.steps import (
+    Answer,
+    Farewell,
+    GoAhead,
+    LogIn,
+    Receive,
+    StartTls,
+    Step,
+    Submit,
+    answer,
+)
 from smtp_router.smtp.tls import TLS_HANDSHAKE_S, facts
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event
 
@@ -62,54 +72,61 @@ class ClientSession(Link):
     _is_gone = False
     _routed: Message | None = None
 
-    def __init__(self, peer: tuple[str, int] | None = None) -> None:
-        """Be ready for a connection.
-
-        Args:
-            peer: the client's address and port, where a proxy has told them.
-        """
-        super().__init__(peer)
-        self._patience = Patience(self.loop.time())
-
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: it hears the banner before anything it says is answered."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-        peername = transport.get_extra_info("peername")
-        if isinstance(peername, tuple) and not self._peer_is_told:
-            self._peer = (unmapped(peername[0]), peername[1])
+        self._patience = Patience(self._now())
+        if not self._peer_is_told:
+            peername = transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                self._peer = (unmapped(peername[0]), peername[1])
         tls = None if self._context is None else facts(transport)
-        self._conversation = Conversation(self._offer, self._peer, tls=tls)
+        self._conversation = conversation = Conversation(self._offer, self._peer, tls=tls)
         self._register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
         refusal = self._guard.connected(self._peer[0], descriptor)
-        refusal = self._count_user(self._conversation.user) or refusal
+        if conversation.user is not None:
+            refusal = self._count_user(conversation.user) or refusal
         if refusal is not None:
             self._complain("connection refused", reply=str(refusal))
             self._say_good_bye(refusal)
-        elif tls is None and has_spoken(descriptor):
-            self._refuse_early_talker()
-        elif tls is None:
-            self._greet()
-        else:  # what was sent along with the handshake comes now, or (uvloop) in the next turn
+        elif tls is not None:
+            # What was sent along with the handshake comes now, or (uvloop) in the next turn.
             self._is_early = True
             self.loop.call_soon(self.loop.call_soon, self._greet)
+        elif has_spoken(descriptor):
+            self._refuse_early_talker()
+        else:
+            self._greet()
 
     def data_received(self, data: bytes) -> None:
-        """Octets have come."""
+        """Octets have come.
+
+        All there is to a command, or to content, mostly comes in one segment, from clients that wait for
+        each reply. Then it goes around the wire, which would take three times as long for the same.
+        """
         if self._is_idle:
+            if self._wire.in_content:
+                if self._wire.take_content(data):
+                    self._end_content()
+                    return
+            elif len(data) <= MAX_LINE_OCTETS:
+                line, end, more = data.partition(b"\r\n")
+                if end and not more:
+                    self._command(line)
+                    return
             self._is_idle = False
-            if 1 < data.find(b"\r\n") + 2 == len(data) <= MAX_LINE_OCTETS:
-                # One command and no more, as from every client that waits for its reply: what the wire
-                # would make of it, in a third of the time.
-                self._answer(data[:-2])
-                return
-        elif self._is_early:
+        self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
+        """Octets have come, in whatever pieces."""
+        if self._is_early:
             self._refuse_early_talker()
             return
         if self._wire.in_body:
-            self._patience.hear(len(data), self.loop.time())
+            self._patience.hear(len(data), self._now())
         self._wire.feed(data)
         if self._work is None and self._later is None:
             self._advance()
@@ -167,9 +184,9 @@ class ClientSession(Link):
 
     def _greet(self) -> None:
         self._is_early = False
-        if self._closing_since is None:
+        if self._closing_since is None and self.transport is not None:
             self._is_idle = True
-            self._write(self._offer.banner())
+            self._outbox.write(self.transport, self._offer.banner())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
@@ -190,13 +207,16 @@ class ClientSession(Link):
 
     def _leave(self) -> None:
         """Leave the register when the connection is lost and the task is done."""
-        if self._work is None and self.transport is None and not self._is_gone:
-            self._is_gone = True
+        if self._is_gone or self._work is not None or self.transport is not None:
+            return
+        self._is_gone = True
+        guard = self._guard
+        if self._held_octets:
             self._hold(0)
-            self._guard.disconnected(self._peer[0])
-            if self._counted_user is not None:
-                self._guard.logged_out(self._counted_user)
-            self._register.discard(self)
+        guard.disconnected(self._peer[0])
+        if self._counted_user is not None:
+            guard.logged_out(self._counted_user)
+        self._register.discard(self)
 
     def _part_if_idle(self) -> None:
         working = self._work is not None and not self._challenged  # else the turn is the client's
@@ -215,27 +235,43 @@ class ClientSession(Link):
 
     # From events to answers
 
-    def _answer(self, line: bytes) -> None:
+    def _command(self, line: bytes) -> None:
         """Answer the only command there is."""
         try:
             step = self._conversation.on(line)
         except Exception as error:  # noqa: BLE001 - as in `_step`
             step = self._fault(error)
+        transport = self.transport
+        assert transport is not None
         if step.__class__ is LogIn:
             step = self._log_in_at_once(step) or step
-        if step.__class__ is not Answer:
-            self._advance(step)
-            return
-        assert self.transport is not None
-        self._outbox.write(self.transport, step.octets)
-        if step.content is not None:
-            self._patience.begin_upload(self.loop.time())
+        if step.__class__ is Answer:
+            self._outbox.write(transport, step.octets)
+            self._patience.heard = self._now()
+        elif step.__class__ is GoAhead:
+            self._outbox.write(transport, step.octets)
+            self._patience.begin_upload(self._now())
             self._wire.start_content(step.content)
-        elif step.close:
+        elif step.__class__ is Farewell:
+            self._outbox.write(transport, step.octets)
             self._close()
         else:
-            self._patience.begin_turn(self.loop.time())
-            self._is_idle = True
+            self._is_idle = False
+            self._advance(step)
+
+    def _end_content(self) -> None:
+        """Go on behind content that came as a whole."""
+        self._is_idle = False
+        step: Step | None
+        try:
+            step = self._conversation.content_received()
+        except Exception as error:  # noqa: BLE001 - as in `_step`
+            step = self._fault(error)
+        if step.__class__ is Submit:
+            step = self._submit(step)
+            if step is None:
+                return  # as nearly always: it waits for the downstream
+        self._advance(step)
 
     def _advance(self, step: Step | None = None) -> None:
         """Answer all that is complete; the replies of one segment go out in one write.
@@ -276,12 +312,12 @@ class ClientSession(Link):
             if result is None:
                 return said
             step = result
-        if step.content is not None:
-            self._patience.begin_upload(self.loop.time())
+        if isinstance(step, GoAhead):
+            self._patience.begin_upload(self._now())
             self._wire.start_content(step.content)
         else:
-            self._patience.begin_turn(self.loop.time())
-            if step.close:
+            self._patience.begin_turn(self._now())
+            if isinstance(step, Farewell):
                 self._begin_closing()
         return said + step.octets
 
@@ -290,25 +326,29 @@ class ClientSession(Link):
         if self._closing_since is not None:
             self._close()
         elif self._work is None:
-            held_octets = self._conversation.held_octets
-            if held_octets != self._held_octets:
-                self._hold(held_octets)
+            self._rest()
             if self._is_paused:
                 self._resume_reading()
             if self._draining:
                 self._part_if_idle()
-            elif self._later is None:
-                self._is_idle = self._wire.is_clear and not held_octets
+
+    def _rest(self) -> None:
+        """It is the client's turn, unless there is more of what it has said."""
+        held_octets = self._conversation.held_octets
+        if held_octets != self._held_octets:
+            self._hold(held_octets)
+        self._is_idle = (
+            not held_octets and not self._draining and self._later is None and self._wire.is_clear
+        )
 
     def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
         """What is more than an answer; it may follow later."""
         if isinstance(step, Submit):
-            self._hold(step.content.size)
-            return self._start(self._route(step))
+            return self._submit(step)
         if isinstance(step, LogIn):
-            return self._log_in_at_once(step) or self._start(self._log_in(step))
+            return self._log_in_at_once(step) or self._start(self._run(self._log_in(step)))
         if isinstance(step, Receive):
-            self._patience.begin_upload(self.loop.time())
+            self._patience.begin_upload(self._now())
             self._wire.start_chunk(step.octets, step.body)
         else:
             self._begin_tls()
@@ -320,13 +360,21 @@ class ClientSession(Link):
         except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
             return self._fault(error)
 
+    def _submit(self, submit: Submit) -> Answer | None:
+        """Have a message routed; the same as `_start`."""
+        self._hold(submit.content.size)
+        return self._start(self._route(submit))
+
     def _start(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
         """Run what may have to wait; nothing else of the session is answered until it is done.
 
+        Args:
+            work: says itself what it comes to, by `_finish`.
+
         Returns:
-            Its answer, if it did not have to; else that follows in its own time.
+            Its answer, if it did not have to wait; else that follows in its own time.
         """
-        errand = Errand(self.loop, self._run(work))
+        errand = Errand(self.loop, work)
         if errand.is_done:
             return errand.result
         self._work = errand
@@ -335,27 +383,72 @@ class ClientSession(Link):
     async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
         try:
             result = await work
-        except asyncio.CancelledError:
-            result = None
-            self._begin_closing()
-        except Exception as error:  # noqa: BLE001 - as above
-            result = self._fault(error)
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - as in `_step`
+            result = self._ended_by(error)
+        return self._finish(result)
+
+    async def _route(self, submit: Submit) -> Answer | None:
+        conversation, site = self._conversation, self._site
+        result: Answer | None
+        try:
+            self._routed = message = received(
+                submit.content,
+                id=site.new_id(),
+                user=conversation.user or "",
+                session=conversation.session,
+                received_at=site.wall_clock(),
+                mail_from=submit.mail_from,
+                rcpt_tos=submit.rcpt_tos,
+                mail_parameters=submit.mail_parameters,
+                rcpt_parameters=submit.rcpt_parameters,
+            )
+            reply = await site.route(message)
+            self._routed = None
+            transport = self.transport
+            if self._closing_since is not None or transport is None or transport.is_closing():
+                fields = {"id": message.id, "reply": str(reply)}
+                log.warning("client gone before the reply", extra={"fields": fields})
+                site.gone(message, reply)
+            result = answer(reply)
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - as in `_step`
+            self._routed = None
+            result = self._ended_by(error)
+        return self._finish(result)
+
+    def _ended_by(self, error: BaseException) -> Answer | None:
+        """What is to be said about work that was cut off, or that failed."""
+        if isinstance(error, Exception):
+            return self._fault(error)
+        self._begin_closing()
+        return None
+
+    def _finish(self, result: Answer | None) -> Answer | None:
+        """Go on behind work that is done.
+
+        Returns:
+            What is still to be said, by whoever has begun it: the work did not have to wait.
+        """
         if self._work is None:
-            return result  # it did not have to wait, and whoever has begun it goes on
+            return result
         self._work = None
         self._challenged = False
-        self._patience.begin_turn(self.loop.time())
-        self._leave()
-        if self.transport is None or self.transport.is_closing():
+        self._patience.begin_turn(self._now())
+        transport = self.transport
+        if transport is None:
+            self._leave()
+            return None
+        if transport.is_closing():
             return None
         if result is not None:
-            self._write(result.octets)
-            if result.close:
+            self._outbox.write(transport, result.octets)
+            if result.__class__ is Farewell:
                 self._begin_closing()
         if self._closing_since is not None:
             self._close()
-        else:
+        elif self._wire.buffered or self._is_paused or self._draining:
             self._advance()
+        else:
+            self._rest()
         return None
 
     def _fault(self, error: Exception) -> Answer:
@@ -363,30 +456,6 @@ class ClientSession(Link):
         log.error("session failed", extra={"fields": fields}, exc_info=error)
         self._conversation.reset()
         return answer(OUR_FAULT)
-
-    async def _route(self, submit: Submit) -> Answer:
-        conversation = self._conversation
-        message = received(
-            submit.content,
-            id=self._site.new_id(),
-            user=conversation.user or "",
-            session=conversation.session,
-            received_at=self._site.wall_clock(),
-            mail_from=submit.mail_from,
-            rcpt_tos=submit.rcpt_tos,
-            mail_parameters=submit.mail_parameters,
-            rcpt_parameters=submit.rcpt_parameters,
-        )
-        self._routed = message
-        try:
-            reply = await self._site.route(message)
-        finally:
-            self._routed = None
-        if self._closing_since is not None or self.transport is None or self.transport.is_closing():
-            fields = {"id": message.id, "reply": str(reply)}
-            log.warning("client gone before the reply", extra={"fields": fields})
-            self._site.gone(message, reply)
-        return answer(reply)
 
     # TLS
 
@@ -430,9 +499,10 @@ class ClientSession(Link):
     def _log_in_at_once(self, step: LogIn) -> Answer | None:
         """Let somebody in who is known well: the same as below, without a task."""
         given = login.given_at_once(step.mechanism, step.initial)
-        if given is None or self._guard.has_failed(self._peer[0]) or not self._site.knows(*given):
+        if given is None or self._guard.has_failed(self._peer[0]):
             return None
-        return self._logged_in(given[0])
+        user, password = given
+        return self._logged_in(user) if self._site.knows(user, password) else None
 
     def _logged_in(self, user: str) -> Answer:
         if refusal := self._count_user(user):
@@ -461,7 +531,7 @@ class ClientSession(Link):
         return self._conversation.logged_in(None)
 
     async def _ask(self, text: bytes) -> bytes | None:
-        self._patience.begin_turn(self.loop.time())
+        self._patience.begin_turn(self._now())
         return await self._challenge(text)
 
     def _count_user(self, user: str | None) -> Reply | None:
@@ -500,5 +570,6 @@ def session_class(
         "_context": context,
         "_register": register,
         "_outbox": Outbox(loop),
+        "_now": loop.time,
     }
     return type("ListenerSession", (ClientSession,), {**shared, **own})

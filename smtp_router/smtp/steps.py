@@ -8,19 +8,31 @@ from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
 
 
-@dataclass(slots=True)  # not frozen: one is made for every command, which would take four times as long
+@dataclass(slots=True)  # none of these is frozen: making one would take four times as long
 class Answer:
-    """Write this and go on.
+    """Write this and go on with the next command.
 
     Args:
         octets: one reply or several lines of one, with CRLF.
-        close: end the connection after it.
-        content: what comes next is content, and goes in here.
     """
 
     octets: bytes
-    close: bool = False
-    content: Body | None = None
+
+
+@dataclass(slots=True)
+class Farewell(Answer):
+    """Write this, and end the connection."""
+
+
+@dataclass(slots=True)
+class GoAhead(Answer):
+    """Write this; what comes next is content.
+
+    Args:
+        content: where it goes.
+    """
+
+    content: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class Receive:
     body: Body | None
 
 
-@dataclass(slots=True)  # as above
+@dataclass(slots=True)
 class LogIn:
     """Take the client through this mechanism, and tell `logged_in` how it went."""
 
@@ -49,7 +61,7 @@ class LogIn:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(slots=True)  # as above
+@dataclass(slots=True)
 class Submit:
     """Route this transaction, and answer with what comes of it."""
 
@@ -65,4 +77,5 @@ Step = Answer | StartTls | Receive | LogIn | Submit
 
 def answer(reply: Reply, *, close: bool = False) -> Answer:
     """A reply as octets."""
-    return Answer(f"{reply}\r\n".encode("ascii"), close=close)
+    kind = Farewell if close else Answer
+    return kind(f"{reply}\r\n".encode("ascii"))

@@ -23,15 +23,11 @@ NO_ROOM = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try
 class Transaction:
     """What MAIL, RCPT, DATA and BDAT have brought so far."""
 
-    __slots__ = (
-        "body",
-        "failed",
-        "mail_from",
-        "mail_parameters",
-        "rcpt_parameters",
-        "rcpt_tos",
-        "settings",
-    )
+    # How every transaction begins
+    body: Body | None = None
+    """The content, from DATA or the first chunk on."""
+    failed = False
+    """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
 
     def __init__(self, mail_from: str, mail_parameters: Parameters, settings: Settings) -> None:
         """MAIL was said."""
@@ -41,10 +37,6 @@ class Transaction:
         self.mail_parameters = mail_parameters
         self.rcpt_tos: list[str] = []
         self.rcpt_parameters: list[Parameters] = []
-        self.body: Body | None = None
-        """The content, from DATA or the first chunk on."""
-        self.failed = False
-        """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
 
     def end(self) -> Submit | Reply:
         """The content is complete: what to route, or why not."""
@@ -57,14 +49,15 @@ class Transaction:
             return NO_ROOM
         if body.has_bare_newlines and self.settings.bare_newlines == "reject":
             return BARE_NEWLINES
-        if _goes_in_circles(body):
+        content = body.content
+        if _goes_in_circles(content.pieces):
             return LOOP
         return Submit(
-            mail_from=self.mail_from,
-            rcpt_tos=tuple(self.rcpt_tos),
-            mail_parameters=self.mail_parameters,
-            rcpt_parameters=tuple(self.rcpt_parameters),
-            content=body.content,
+            self.mail_from,
+            tuple(self.rcpt_tos),
+            self.mail_parameters,
+            tuple(self.rcpt_parameters),
+            content,
         )
 
 
@@ -74,11 +67,12 @@ def too_big(settings: Settings) -> Reply:
     return Reply(code=552, enhanced="5.3.4", text=text)
 
 
-def _goes_in_circles(body: Body) -> bool:
+def _goes_in_circles(pieces: tuple[bytes, ...]) -> bool:
     """Whether there are too many `Received:` fields; most headers have not even as many lines."""
-    pieces = body.pieces
-    end = pieces[0].find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS) if pieces else -1
-    if end >= 0 and pieces[0].count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS:
-        return False
+    if pieces:
+        first = pieces[0]
+        end = first.find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS)
+        if end >= 0 and first.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS:
+            return False
     head = head_of(pieces, MAX_HEADER_OCTETS)
     return count_fields(head[: header_end(head)], b"Received") >= MAX_RECEIVED_FIELDS

@@ -43,7 +43,7 @@ from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.parameters import Peer, mail_parameters
 from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
-from smtp_router.smtp.steps import Answer, Receive
+from smtp_router.smtp.steps import Answer, Farewell, GoAhead, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, together, verdict
 from smtp_router.smtp.wire import Mark
@@ -445,7 +445,7 @@ def _says(
             answer = conversation.on(event)
     assert isinstance(answer, Answer), answer
     reply = answer.octets.decode("ascii").rstrip().replace(str(BIGGEST), "N")
-    return f"`{reply}`" + (", and the end" if answer.close else "")
+    return f"`{reply}`" + (", and the end" if isinstance(answer, Farewell) else "")
 
 
 def _sends(conversation: Conversation, awaited: object, content: Content) -> object:
@@ -455,8 +455,7 @@ def _sends(conversation: Conversation, awaited: object, content: Content) -> obj
         if awaited.body:
             awaited.body.add(content)
         return conversation.on(Mark.CHUNK)
-    assert isinstance(awaited, Answer)
-    assert awaited.content
+    assert isinstance(awaited, GoAhead)
     awaited.content.add(content)
     awaited.content.end()
     return conversation.on(Mark.CONTENT)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from smtp_router.smtp.commands import (
     PathArgument,
     Refused,
+    check_size,
     parse_command,
     parse_mail,
     parse_plain,
@@ -273,23 +274,59 @@ PIECES = [*b'a,b.c,-,.,@,%,",[192.0.2.1],\xc3\xbc,_, ,>,<'.split(b","), b"x" * 3
 PATHS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map(b"".join)
 
 
-@given(st.sampled_from([b"MAIL FROM:", b"Mail from: ", b"RCPT TO:", b"rcpt to:\t", b"MAIL TO:"]), PATHS)
-@example(b"MAIL FROM:", b"a.b@c-d.example")
-@example(b"RCPT TO:", b"a%c@" + b"y" * 63)
-@example(b"RCPT TO:", b"a@" + b"y" * 64)
-@example(b"RCPT TO:", b"a@b..c")
-@example(b"RCPT TO:", b"a@b.-c")
-@example(b"RCPT TO:", b"a@b-")
-@example(b"RCPT TO:", b"a..b@c")
-@example(b"RCPT TO:", b"a.@c")
-@example(b"RCPT TO:", b"a" * 253 + b"@b")
-def test_a_plain_line_is_read_as_in_steps(command: bytes, path: bytes) -> None:
-    line = command + b"<" + path + b">"
+COMMANDS = st.sampled_from([b"MAIL FROM:", b"Mail from: ", b"RCPT TO:", b"rcpt to:\t", b"MAIL TO:"])
+GIVEN = [
+    b" SIZE=1",
+    b" size=0",
+    b" Size=" + 20 * b"9",
+    b" SIZE=" + 21 * b"9",
+    b" SIZE=",
+    b" SIZE=x",
+    b" SIZE",
+]
+GIVEN += [
+    b" BODY=7BIT",
+    b" body=8bitMIME",
+    b" BODY=BINARYMIME",
+    b" BODY=",
+    b" SMTPUTF8",
+    b" ",
+    b"  BODY=7BIT",
+]
+PARAMETERS = st.lists(st.sampled_from(GIVEN), max_size=3).map(b"".join)
+
+
+@given(COMMANDS, PATHS, PARAMETERS)
+@example(b"MAIL FROM:", b"a@b", b" SIZE=" + 20 * b"9")
+@example(b"MAIL FROM:", b"a@b", b" SIZE=" + 21 * b"9")
+@example(b"MAIL FROM:", b"a@b", b" BODY=BINARYMIME")
+@example(b"MAIL FROM:", b"a@b", b" SIZE=1 SIZE=1")
+@example(b"MAIL FROM:", b"a.b@c-d.example", b"")
+@example(b"RCPT TO:", b"a%c@" + b"y" * 63, b"")
+@example(b"RCPT TO:", b"a@" + b"y" * 64, b"")
+@example(b"RCPT TO:", b"a@b..c", b"")
+@example(b"RCPT TO:", b"a@b.-c", b"")
+@example(b"RCPT TO:", b"a@b-", b"")
+@example(b"RCPT TO:", b"a..b@c", b"")
+@example(b"RCPT TO:", b"a.@c", b"")
+@example(b"RCPT TO:", b"a" * 253 + b"@b", b"")
+def test_a_plain_line_is_read_as_in_steps(command: bytes, path: bytes, parameters: bytes) -> None:
+    line = command + b"<" + path + b">" + parameters
     found = parse_plain(line)
     if found is None:
         return
     verb, argument = parse_command(line)
-    assert found == (verb == b"MAIL", mail(argument) if verb == b"MAIL" else rcpt(argument))
+    if verb == b"RCPT":
+        assert found == (False, rcpt(argument))
+        return
+    assert found == (True, parse_mail(argument, esmtp=True, tls=False, max_bytes=10**20))
+    sizes = []
+    for check in (lambda: check_size(found[1][1], MAX_BYTES), lambda: mail(argument)):
+        try:
+            check()
+        except Refused as refused:
+            sizes.append(refused.reply)
+    assert not sizes or sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("address", [b"a@b", b"first.last+tag@mail-1.b.example", b"o'hara%x@b.example"])
@@ -297,3 +334,18 @@ def test_nearly_every_address_is_plain(address: bytes) -> None:
     path = PathArgument(address.decode(), {})
     assert parse_plain(b"MAIL FROM:<%b>" % address) == (True, path)
     assert parse_plain(b"rcpt to:<%b>" % address) == (False, path)
+
+
+@pytest.mark.parametrize(
+    ("given", "parameters"),
+    [
+        (b" SIZE=123", {"SIZE": "123"}),
+        (b" size=123", {"SIZE": "123"}),
+        (b" BODY=8BITMIME", {"BODY": "8BITMIME"}),
+        (b" body=7bit", {"BODY": "7bit"}),
+        (b" SIZE=123 BODY=8BITMIME", {"SIZE": "123", "BODY": "8BITMIME"}),
+    ],
+)
+def test_what_clients_say_about_the_content_is_plain(given: bytes, parameters: dict[str, str]) -> None:
+    assert parse_plain(b"MAIL FROM:<a@b.example>" + given) == (True, ("a@b.example", parameters))
+    assert parse_plain(b"RCPT TO:<a@b.example>" + given) is None

@@ -15,7 +15,7 @@ from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, Submit
+from smtp_router.smtp.steps import Answer, Farewell, GoAhead, LogIn, Receive, StartTls, Step, Submit
 from smtp_router.smtp.wire import Mark
 from tests.running import one_user
 from tests.site import OpenSite
@@ -54,8 +54,7 @@ def send(talk: Conversation, wire: bytes) -> Step:
     """Say DATA, and send this; the answer to it."""
     step = say(talk, b"DATA")
     assert said(step) == "354"
-    assert isinstance(step, Answer)
-    assert step.content
+    assert isinstance(step, GoAhead)
     step.content.add(wire)
     step.content.end()
     return talk.on(Mark.CONTENT)
@@ -126,8 +125,8 @@ def test_a_verb_in_a_state(line: bytes, state: str, code: str) -> None:
     else:
         assert said(step).split()[0] == code
         assert isinstance(step, Answer)
-        assert step.close == (code == "221")
-        assert (step.content is not None) == (code == "354")
+        assert isinstance(step, Farewell) == (code == "221")
+        assert isinstance(step, GoAhead) == (code == "354")
 
 
 @pytest.mark.parametrize("line", [b"RSET", b"EHLO other.example", b"HELO other.example"])
@@ -260,7 +259,42 @@ def test_too_many_failed_logins_end_the_session() -> None:
         assert isinstance(say(talk, b"AUTH PLAIN"), LogIn)
         steps.append(talk.logged_in(None))
     assert [said(step) for step in steps] == [*4 * ["535 5.7.8"], "421 4.7.0"]
-    assert [step.close for step in steps] == [*4 * [False], True]
+    assert [isinstance(step, Farewell) for step in steps] == [*4 * [False], True]
+
+
+# Parameters, of a line that is read at once, too
+
+
+@pytest.mark.parametrize("address", [b"a@a.example", b"a.@a.example", b'"a"@a.example'])
+@pytest.mark.parametrize(
+    ("state", "code"), [("login", "552 5.3.4"), ("EHLO", "530 5.7.0"), ("MAIL", "503 5.5.1")]
+)
+def test_a_size_above_the_limit_is_refused_where_mail_could_begin(
+    address: bytes, state: str, code: str
+) -> None:
+    talk = reach(state)
+    bad = address == b"a.@a.example" and state == "login"
+    line = b"MAIL FROM:<%b> SIZE=%d" % (address, MAX_BYTES + 1)
+    assert said(say(talk, line)) == ("501 5.1.7" if bad else code)
+    assert talk.in_transaction == (state == "MAIL")
+
+
+def test_parameters_reach_the_message() -> None:
+    talk = reach("login")
+    talk.on(b"MAIL FROM:<a@a.example> size=%d body=8bitmime" % MAX_BYTES)
+    talk.on(b"RCPT TO:<b@b.example>")
+    step = send(talk, b"x\r\n")
+    assert isinstance(step, Submit)
+    assert step.mail_parameters == {"SIZE": str(MAX_BYTES), "BODY": "8bitmime"}
+
+
+def test_behind_helo_a_plain_line_has_no_parameters() -> None:
+    talk = conversation()
+    talk.on(b"EHLO client.example")
+    talk.on(b"AUTH PLAIN")
+    talk.logged_in("app@app.example")
+    assert said(say(talk, b"HELO client.example", b"MAIL FROM:<a@a.example> SIZE=1")) == "555 5.5.4"
+    assert said(say(talk, b"MAIL FROM:<a@a.example>")) == "250 2.1.0"
 
 
 # Bounds
@@ -272,7 +306,7 @@ def test_too_many_unknown_commands_end_the_session() -> None:
     assert {said(step) for step in steps[:-1]} == {"500 5.5.1"}
     assert said(steps[-1]) == "421 4.7.0"
     assert isinstance(steps[-1], Answer)
-    assert steps[-1].close
+    assert isinstance(steps[-1], Farewell)
 
 
 def test_a_recipient_too_many_is_refused_and_the_others_stay() -> None:
@@ -401,7 +435,7 @@ def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes 
             if step.body:
                 step.body.add(content[: step.octets].ljust(step.octets))
             step = talk.on(Mark.CHUNK)
-        if isinstance(step, Answer) and step.content:
+        if isinstance(step, GoAhead):
             check_well_formed(step.octets, greeting=False)
             step.content.add(content)
             step.content.end()
@@ -414,6 +448,6 @@ def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes 
         assert isinstance(step, Answer)
         greeting = isinstance(event, bytes) and event[:4].upper() in {b"EHLO", b"HELO"}
         check_well_formed(step.octets, greeting=greeting and step.octets.startswith(b"250"))
-        if step.close:
+        if isinstance(step, Farewell):
             lost = step.octets.startswith(b"501 5.5.4 Syntax: BDAT")  # what follows could be anything
             assert lost or step.octets[:3] in {b"221", b"421"}

@@ -153,6 +153,14 @@ def test_there_is_room_left_for_others() -> None:
     assert guard.connected(OTHER, FILE) is None
 
 
+def test_limits_of_connections_change_with_a_reload() -> None:
+    settings = Settings(users=(), max_connections=1)
+    guard = Guard(lambda: settings, VirtualClock(), max_files=20_000)
+    assert [guard.connected(address, FILE) for address in "ab"] == [None, BUSY]
+    settings = Settings(users=(), max_connections=3)
+    assert [guard.connected(address, FILE) for address in "cd"] == [None, BUSY]
+
+
 def test_a_users_sessions_are_limited_wherever_they_come_from() -> None:
     guard = make_guard()
     assert [guard.logged_in("a", 2), guard.logged_in("a", 2)] == [None, None]

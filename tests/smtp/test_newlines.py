@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.smtp.newlines import LineEnds
+from smtp_router.smtp.newlines import LineEnds, has_bare_newlines
 
 
-def has_bare_newlines(*pieces: bytes) -> bool:
+def have_bare_newlines(*pieces: bytes) -> bool:
     *others, last = pieces or (b"",)
     line_ends = LineEnds()
     for piece in others:
@@ -38,7 +38,7 @@ def has_bare_newlines(*pieces: bytes) -> bool:
 def test_only_crlf_ends_a_line(content: bytes, *, bare: bool) -> None:
     assert has_bare_newlines(content) is bare
     for at in range(len(content) + 1):
-        assert has_bare_newlines(content[:at], content[at:]) is bare
+        assert have_bare_newlines(content[:at], content[at:]) is bare
 
 
 PIECE = st.lists(st.sampled_from([b"\r", b"\n", b"\0", b"a", b"\r\n", b"\r\n"])).map(b"".join)
@@ -49,5 +49,6 @@ def test_it_is_what_its_definition_says_in_any_pieces(pieces: list[bytes]) -> No
     content = b"".join(pieces)
     bare = bool(re.search(rb"\r(?!\n)|(?<!\r)\n|\0", content))
     assert has_bare_newlines(content) == bare
-    assert has_bare_newlines(*pieces) == bare
-    assert has_bare_newlines(*(bytes((octet,)) for octet in content)) == bare
+    assert have_bare_newlines(content) == bare
+    assert have_bare_newlines(*pieces) == bare
+    assert have_bare_newlines(*(bytes((octet,)) for octet in content)) == bare

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import uvloop
+
 from smtp_router.smtp.outbox import Outbox
 
 
@@ -64,3 +66,45 @@ async def test_nothing_is_written_to_a_connection_that_is_being_closed() -> None
     there.close()
     end.close()
     other.close()
+
+
+async def test_a_connection_is_closed_behind_what_was_written_to_it() -> None:
+    (parting, end), (there, other) = await pair(), await pair()
+    outbox = Outbox(asyncio.get_running_loop())
+    outbox.write(parting, b"bye")
+    outbox.write(parting, None)
+    outbox.write(parting, b"too late")
+    outbox.write(there, b"a")
+    assert not parting.is_closing()
+    await asyncio.sleep(0)
+    assert parting.is_closing()
+    assert heard(other) == b"a"
+    await asyncio.sleep(0)
+    assert heard(end) == b"bye"
+    assert heard(end) == b""
+    there.close()
+    end.close()
+    other.close()
+
+
+def test_what_comes_too_late_for_a_connection_leaves_those_of_others_alone() -> None:
+    """With uvloop, too, whose transports do not like to be written to behind their end."""
+
+    async def late() -> None:
+        (gone, end), (there, other) = await pair(), await pair()
+        gone.abort()
+        for _ in range(2):  # then it is closed
+            await asyncio.sleep(0)
+        outbox = Outbox(asyncio.get_running_loop())
+        outbox.write(gone, b"a")
+        outbox.write(there, b"b")
+        try:
+            outbox.flush()
+            assert heard(other) == b"b"
+        finally:
+            there.close()
+            end.close()
+            other.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(late())
