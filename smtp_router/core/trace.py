@@ -164,26 +164,21 @@ def _attempt(attempt: Attempt) -> Mapping[str, object]:
     }
 
 
-# Whose hook is being called, and for which message. Tasks have theirs of their own.
-
-_speaking: ContextVar[tuple[Trace, str, str] | None] = ContextVar("smtp_router_speaking", default=None)
-
-
-def speaks(trace: Trace | None, plugin: str, hook: str) -> None:
-    """Say whose notes those are that are made in this task from now on; `None`: nobody's."""
-    _speaking.set((trace, plugin, hook) if trace else None)
+speaking: ContextVar[tuple[Trace, str, str] | None] = ContextVar("smtp_router_speaking", default=None)
+"""Whose notes those are that are made from now on: for which message, by which plugin's hook. Tasks have
+theirs of their own."""
 
 
 @contextmanager
 def speaking_as(plugin: str, hook: str) -> Iterator[Trace | None]:
     """Let another plugin speak for a while; gives the trace, if there is one."""
-    before = _speaking.get()
+    before = speaking.get()
     trace = before[0] if before else None
-    speaks(trace, plugin, hook)
+    speaking.set((trace, plugin, hook) if trace else None)
     try:
         yield trace
     finally:
-        _speaking.set(before)
+        speaking.set(before)
 
 
 def note(text: str) -> None:
@@ -194,7 +189,7 @@ def note(text: str) -> None:
     Args:
         text: one line; after 500 characters it is cut, and after 100 notes for one message they are.
     """
-    speaking = _speaking.get()
-    if speaking is not None:
-        trace, plugin, hook = speaking
+    who = speaking.get()
+    if who is not None:
+        trace, plugin, hook = who
         trace.noted(plugin, hook, text)

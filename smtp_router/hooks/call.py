@@ -19,7 +19,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message, has_octets
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace, speaks
+from smtp_router.core.trace import Trace, speaking
 from smtp_router.errand import in_task
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class HookCall:
             Defer, Reject: the plugin's decision.
             PluginError: anything else.
         """
-        speaks(trace, self.plugin, self.hook)
+        speaking.set((trace, self.plugin, self.hook) if trace else None)
         try:
             return self.function(*self._pick(values))
         except BaseException as error:

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp_router import Defer, Message, PluginError
-from smtp_router.core.trace import Trace, speaks
+from smtp_router.core.trace import Trace, speaking
 from smtp_router.testing import (
     LoadedPlugin,
     conformance,
@@ -71,9 +71,9 @@ async def holds(condition: object, message: Message | None = None, **more: objec
 def notes(plugin: LoadedPlugin, message: Message, names: str = "abc") -> list[str | None]:
     trace = Trace(message)
     trace.begin([], [])
-    speaks(trace, "rules", "select_downstream")
+    speaking.set((trace, "rules", "select_downstream"))
     plugin.instance.select_downstream(message, [make_downstream(name) for name in names], ())
-    speaks(None, "", "")
+    speaking.set(None)
     return [word.text for word in trace.rounds[-1].words]
 
 
