@@ -172,7 +172,7 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that was not offered.
         """
-        found = self.begin_select(message, downstreams, attempts, within_s=within_s, trace=trace)
+        found = self.begin_select(message, downstreams, attempts, within_s, trace)
         return found if found is None or isinstance(found, Downstream) else await found
 
     def begin_select(
@@ -180,7 +180,6 @@ class Chains:
         message: Message,
         downstreams: Sequence[Downstream],
         attempts: Sequence[Attempt],
-        *,
         within_s: float = math.inf,
         trace: Trace | None = None,
     ) -> Downstream | Coroutine[Any, Any, Downstream | None] | None:
@@ -230,14 +229,13 @@ class Chains:
             Defer, Reject: a plugin's decision.
             PluginError: a plugin failed, or returned something that is no message.
         """
-        changed = self.begin_before_send(message, downstream, within_s=within_s, trace=trace)
+        changed = self.begin_before_send(message, downstream, within_s, trace)
         return changed if isinstance(changed, Message) else await changed
 
     def begin_before_send(
         self,
         message: Message,
         downstream: Downstream,
-        *,
         within_s: float = math.inf,
         trace: Trace | None = None,
     ) -> Message | Coroutine[Any, Any, Message]:
@@ -271,12 +269,12 @@ class Chains:
         self, message: Message, attempt: Attempt, *, trace: Trace | None = None
     ) -> None:
         """Tell: every plugin; a failure is logged and changes nothing."""
-        rest = self.begin_after_send(message, attempt, trace=trace)
+        rest = self.begin_after_send(message, attempt, trace)
         if rest is not None:
             await rest
 
     def begin_after_send(
-        self, message: Message, attempt: Attempt, *, trace: Trace | None = None, first: int = 0
+        self, message: Message, attempt: Attempt, trace: Trace | None = None, first: int = 0
     ) -> Coroutine[Any, Any, None] | None:
         """Tell plugins until one takes its time; what is still to be awaited, if anything is.
 
@@ -306,7 +304,7 @@ class Chains:
             await call.finish(begun, self.timeout_s, trace=trace)
         except (PluginError, Refusal):
             _log_failure(call, message)
-        rest = self.begin_after_send(message, attempt, trace=trace, first=position + 1)
+        rest = self.begin_after_send(message, attempt, trace, position + 1)
         if rest is not None:
             await rest
 

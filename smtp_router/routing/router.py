@@ -23,7 +23,7 @@ from smtp_router.core.decision import (
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
-from smtp_router.core.outcome import Attempt, InDoubt, attempted
+from smtp_router.core.outcome import InDoubt, attempted
 from smtp_router.core.reply import Reply, with_words
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
@@ -140,8 +140,13 @@ class Router:
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
             self._journal.message(message, trace, self._clock.now() - started)
-            self._keep(trace)
-            self._note_doubt(message, reply, trace.attempts, epoch)
+            self._traces.add(trace)
+            if self._journal.writes(logging.DEBUG):
+                self._journal.write(logging.DEBUG, "trace", trace.told())
+            if in_doubt := [one for one in trace.attempts if isinstance(one.outcome, InDoubt)]:
+                names = [attempt.downstream.name for attempt in in_doubt]
+                self._doubts.in_doubt(message, names, reply, for_s=epoch.settings.in_doubt_s)
+            self._doubts.ended(message)
         return reply
 
     def _is_stale(self, route: Route) -> bool:
@@ -195,19 +200,18 @@ class Router:
                 await self._lines.wait(route, attempts, limits.deadline)
                 now = clock.now()
                 offer = route.offer(attempts, now)
-            offered = preferred(offer.downstreams, doubt)
+            offered = offer.downstreams if doubt is None else preferred(offer.downstreams, doubt)
             trace.begin(offered, left_out(route.targets, offered, attempts, now))
             if not offered:
                 line = used_up_line(message, route, attempts, clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
                 return without_room(attempts)
-            found = way.chains.begin_select(
-                message, offered, tuple(attempts), within_s=limits.deadline - now, trace=trace
-            )
+            tried = tuple(attempts)
+            found = way.chains.begin_select(message, offered, tried, limits.deadline - now, trace)
             at_once = found is None or isinstance(found, Downstream)
             chosen = found if found is None or isinstance(found, Downstream) else await found
             if route.shadow:
-                route.shadow.compare(message, offered, tuple(attempts), chosen, trace)
+                route.shadow.compare(message, offered, tried, chosen, trace)
             if chosen:
                 await self._attempt(way, offer, chosen, at_once=at_once)
             elif len(offered) < len(offer.downstreams):
@@ -237,8 +241,7 @@ class Router:
         try:
             outgoing = message
             if way.chains.before:
-                left_s = limits.deadline - now
-                changed = way.chains.begin_before_send(message, chosen, within_s=left_s, trace=trace)
+                changed = way.chains.begin_before_send(message, chosen, limits.deadline - now, trace)
                 outgoing = changed if isinstance(changed, Message) else await changed
             began = self._clock.now()
             outcome = await self._sender.send(
@@ -259,22 +262,9 @@ class Router:
         if route.shadow:
             route.shadow.tell(message, attempt)
         if way.chains.after:
-            rest = way.chains.begin_after_send(message, attempt, trace=trace)
+            rest = way.chains.begin_after_send(message, attempt, trace)
             if rest is not None:
                 await to_the_end(rest)
-
-    def _keep(self, trace: Trace) -> None:
-        self._traces.add(trace)
-        if self._journal.writes(logging.DEBUG):
-            self._journal.write(logging.DEBUG, "trace", trace.told())
-
-    def _note_doubt(
-        self, message: Message, reply: Reply | None, attempts: list[Attempt], epoch: Epoch
-    ) -> None:
-        names = [one.downstream.name for one in attempts if isinstance(one.outcome, InDoubt)]
-        if names:
-            self._doubts.in_doubt(message, names, reply, for_s=epoch.settings.in_doubt_s)
-        self._doubts.ended(message)
 
     def _log_failure(self, message: Message, event: str, error: Exception, **more: object) -> None:
         log.error(event, extra={"fields": {"id": message.id, **more}}, exc_info=error)
