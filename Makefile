@@ -49,7 +49,12 @@ floors: $(DEV_READY) ## an import only points down the floors
 	$(BIN)/lint-imports
 
 .PHONY: unit
-unit: $(DEV_READY) ## the tests, with coverage; for some of them: .venv/bin/pytest -k WORDS
+unit: $(DEV_READY) ## the tests; for some of them: .venv/bin/pytest -k WORDS
+	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+# Not of `test`: it would take a quarter of the ten minutes that CI has.
+.PHONY: coverage
+coverage: $(DEV_READY) ## the tests once more, and which lines they leave out; fails below 90 %
 	$(BIN)/pytest --cov --numprocesses auto --dist loadfile
 
 .PHONY: wheels

@@ -118,5 +118,5 @@ class _Seen:
         self.__class__ = Downstream  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
 
-with_figures = cast("Callable[[Downstream, Figures], Downstream]", _Seen)
+with_figures: "Callable[[Downstream, Figures], Downstream]" = cast(Any, _Seen)
 """This downstream as it fares at another moment."""

@@ -7,7 +7,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.reply import Reply
@@ -119,7 +119,7 @@ class _Draft:
         self.__class__ = Delivered  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
 
-delivered = cast("Callable[[Reply], Delivered]", _Draft)
+delivered: "Callable[[Reply], Delivered]" = cast(Any, _Draft)
 """A delivery with this reply."""
 
 
@@ -153,5 +153,5 @@ class _Tried:
         self.__class__ = Attempt  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
 
-attempted = cast("Callable[[Downstream, Outcome, float], Attempt]", _Tried)
+attempted: "Callable[[Downstream, Outcome, float], Attempt]" = cast(Any, _Tried)
 """An attempt at this downstream, with this outcome, after so many seconds."""
