@@ -107,10 +107,8 @@ class Lockstep(asyncio.Protocol):
             SMTPHeloError: it is refused.
             SMTPServerDisconnected: as of every command.
         """
-        code, text = await self.execute_command(f"{verb} {hostname}".encode("ascii"))
-        if code != COMPLETED:
-            raise SMTPHeloError(code, text)
-        self.extensions, self.auth_mechanisms = parse_esmtp_extensions(text)
+        offer = await self._introduce(f"{verb} {hostname}")
+        self.extensions, self.auth_mechanisms = parse_esmtp_extensions(offer)
 
     async def helo(self, hostname: str) -> None:
         """HELO, to which nothing is offered.
@@ -119,9 +117,7 @@ class Lockstep(asyncio.Protocol):
             SMTPHeloError: it is refused.
             SMTPServerDisconnected: as of every command.
         """
-        code, text = await self.execute_command(f"HELO {hostname}".encode("ascii"))
-        if code != COMPLETED:
-            raise SMTPHeloError(code, text)
+        await self._introduce(f"HELO {hostname}")
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
         """Agree upon TLS, and change over.
@@ -149,6 +145,12 @@ class Lockstep(asyncio.Protocol):
         self._replies.clear()
         self.extensions, self.auth_mechanisms = {}, []
         self.transport = await encrypt(self.transport, self, context, server_hostname=server_hostname)
+
+    async def _introduce(self, command: str) -> str:
+        code, text = await self.execute_command(command.encode("ascii"))
+        if code != COMPLETED:
+            raise SMTPHeloError(code, text)
+        return text
 
     def _wake(self) -> None:
         if self._heard is not None and not self._heard.done():
