@@ -57,6 +57,17 @@ unit: $(DEV_READY) ## the tests; for some of them: .venv/bin/pytest -k WORDS
 coverage: $(DEV_READY) ## the tests once more, and which lines they leave out; fails below 90 %
 	$(BIN)/pytest --cov --numprocesses auto --dist loadfile
 
+.PHONY: lowest
+lowest: $(DEV_READY) ## the tests once more, with the oldest versions that pyproject.toml lets an installer choose
+	$(BIN)/uv --quiet venv --clear --python $(BIN)/python $(LOWEST)
+	$(UV_LOWEST) --require-hashes --no-deps -r requirements/run.txt -r requirements/dev.txt
+	$(UV_LOWEST) --upgrade --resolution lowest-direct -e '.[simulate,testing]' $(PLUGINS:%=-e %)
+	PATH="$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/pytest --numprocesses auto --dist loadfile
+
+PLUGINS = $(filter-out .,$(PROJECTS)) $(DEV_PROJECTS)
+LOWEST = $(CURDIR)/$(VENV)/lowest
+UV_LOWEST = $(BIN)/uv --quiet pip install --python $(LOWEST)/bin/python
+
 .PHONY: wheels
 wheels: $(DEV_READY) ## build each distribution, install it in an empty environment, use it there
 	$(BIN)/python -m tools.check_wheels
