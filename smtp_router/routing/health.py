@@ -11,7 +11,7 @@ from typing import NamedTuple
 from smtp_router.core.blame import Blame, blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.downstream import Figures, HealthState
-from smtp_router.core.outcome import Delivered, Outcome
+from smtp_router.core.outcome import Outcome
 from smtp_router.core.window import Latency, Window
 from smtp_router.routing.circuit import Circuit, Entry
 
@@ -32,15 +32,15 @@ class Gauge:
 
     __slots__ = (
         "__weakref__",
-        "_account",
         "_bad",
         "_consecutive",
         "_delivered",
         "_failed",
-        "_figures",
         "_in_flight",
         "_latency",
-        "_server",
+        "account",
+        "kept",
+        "server",
     )
 
     def __init__(self, server: Circuit, window_s: float) -> None:
@@ -50,47 +50,67 @@ class Gauge:
             server: the server's circuit.
             window_s: how far the success rate reaches back, in seconds.
         """
-        self._server = server
-        self._account = Circuit(window_s)
-        self._bad = Window(window_s)
+        self.server = server
+        self.account = Circuit(window_s)
+        self._bad: Window | None = None
+        """Failures, if there were any lately."""
         self._latency = Latency()
         self._in_flight = self._delivered = self._failed = self._consecutive = 0
-        self._figures: Figures | None = None
-        """Those that stay as they are while nothing happens."""
+        self.kept: Figures | None = None
+        """Those that stay as they are while nothing happens, and both circuits are calm."""
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred."""
-        return self._server.is_resting(now) or self._account.is_resting(now)
+        return self.server.is_resting(now) or self.account.is_resting(now)
 
     def resting(self, now: float) -> tuple[float, str]:
         """Until which instant it rests, and why; an instant that has passed: it is being tried again."""
-        resting = [one for one in (self._server, self._account) if one.is_resting(now)]
-        longest = max(resting or [self._account], key=lambda one: one.breaker.until)
+        resting = [one for one in (self.server, self.account) if one.is_resting(now)]
+        longest = max(resting or [self.account], key=lambda one: one.breaker.until)
         return longest.breaker.until, longest.because
 
     @property
     def failed_at(self) -> float:
         """The instant of the last failure."""
-        return max(self._server.breaker.failed_at, self._account.breaker.failed_at)
+        return max(self.server.breaker.failed_at, self.account.breaker.failed_at)
 
     def enter(self, now: float) -> tuple[Entry, Entry]:
         """Begin an attempt."""
-        self._figures = None
+        self.kept = None
         self._in_flight += 1
-        server, account = self._server, self._account
+        server, account = self.server, self.account
         if server.is_calm and account.is_calm:
             return server.entry, account.entry
         return server.enter(now), account.enter(now)
 
     def leave(self, entries: tuple[Entry, Entry]) -> None:
         """End an attempt, whether there was anything to count or not."""
-        self._figures = None
+        self.kept = None
         self._in_flight -= 1
         server, account = entries
-        if server.is_trial:
-            self._server.leave(server)
-        if account.is_trial:
-            self._account.leave(account)
+        self.server.leave(server)
+        self.account.leave(account)
+
+    def delivered(self, seconds: float, now: float) -> bool:
+        """Count a delivery and end the attempt, if it changes no state, as nearly always.
+
+        It is what `count` and `leave` do then: for a circuit that is closed, it does not matter when an
+        attempt began, nor whether that was a trial.
+
+        Returns:
+            Whether it was done.
+        """
+        server, account = self.server, self.account
+        if not (server.is_calm and account.is_calm):
+            return False
+        self.kept = None
+        self._in_flight -= 1
+        self._delivered += 1
+        self._consecutive = 0
+        self._latency.add(seconds)
+        account.successes.add(now)
+        server.successes.add(now)
+        return True
 
     def count(
         self,
@@ -115,14 +135,6 @@ class Gauge:
         Returns:
             What that has changed.
         """
-        if outcome.__class__ is Delivered and self._server.is_calm and self._account.is_calm:
-            # As below, of nearly every message: it changes no state, whenever it began.
-            self._delivered += 1
-            self._consecutive = 0
-            self._latency.add(seconds)
-            self._account.successes.add(now)
-            self._server.successes.add(now)
-            return ()
         server, account = entries
         whose = blame(outcome)
         changes = []
@@ -130,19 +142,19 @@ class Gauge:
             self._delivered += 1
             self._consecutive = 0
             self._latency.add(seconds)
-            if self._account.succeeded(account, now):
+            if self.account.succeeded(account, now):
                 changes.append(Change(Blame.ACCOUNT, None))
         if whose is Blame.NOBODY or whose is Blame.MESSAGE:
             # It was reached, and said so; of a lost connection that would be too much to say.
-            if self._server.succeeded(server, now):
+            if self.server.succeeded(server, now):
                 changes.append(Change(Blame.SERVER, None))
             return changes
         self._failed += 1
         self._consecutive += 1
-        if rules.window_s != self._bad.seconds:
+        if self._bad is None or rules.window_s != self._bad.seconds:
             self._bad = Window(rules.window_s)
         self._bad.add(now)
-        circuit, entry = (self._server, server) if whose is Blame.SERVER else (self._account, account)
+        circuit, entry = (self.server, server) if whose is Blame.SERVER else (self.account, account)
         if circuit.failed(entry, now, rules, chance):
             circuit.because = str(outcome)
             changes.append(Change(whose, circuit.breaker.until))
@@ -150,44 +162,49 @@ class Gauge:
 
     def circuit(self, whose: Blame) -> Circuit:
         """The circuit of the server, or that of the account."""
-        return self._server if whose is Blame.SERVER else self._account
+        return self.server if whose is Blame.SERVER else self.account
 
     def hear(self, whose: Blame, until: float, rests: int, because: str, now: float) -> None:
         """Rest as a neighbour does."""
         if self.circuit(whose).hear(until, rests, because, now):
-            self._figures = None
-
-    def calm(self, now: float) -> Figures | None:
-        """State and figures, if it is far from resting, as nearly always; `None`: take a closer look."""
-        if self._server.is_calm and self._account.is_calm:
-            return self._figures or self._counted(_CLOSED, now)
-        return None
+            self.kept = None
 
     def figures(self, now: float) -> Figures:
         """State and figures as they are now; the same object as long as nothing has changed."""
-        return self.calm(now) or self._counted(self._state(now), now)
+        if self.server.is_calm and self.account.is_calm:
+            return self.kept or self.counted(_CLOSED, now)
+        return self.counted(self._state(now), now)
 
-    def _counted(self, state: HealthState, now: float) -> Figures:
-        bad = self._bad.total(now)
-        good = self._account.good(now) if bad else 1
+    def counted(self, state: HealthState, now: float) -> Figures:
+        """Figures as they are now, with this state; see `figures`."""
+        rate = 1.0 if self._bad is None else self._success_rate(self._bad, now)
         latency = self._latency
+        values = latency.values
         figures = (
             state,
             self._in_flight,
             self._delivered,
             self._failed,
             self._consecutive,
-            good / (good + bad),
+            rate,
             latency.average,
-            latency.p95,
+            (values, len(values)),
         )
-        if not bad and state is _CLOSED:  # otherwise it changes as time goes by
-            self._figures = figures
+        if self._bad is None and state is _CLOSED:  # otherwise it changes as time goes by
+            self.kept = figures
         return figures
+
+    def _success_rate(self, bad: Window, now: float) -> float:
+        failed = bad.total(now)
+        if not failed:
+            self._bad = None
+            return 1.0
+        good = self.account.good(now)
+        return good / (good + failed)
 
     def _state(self, now: float) -> HealthState:
         """The worse of the two."""
-        states = {circuit.breaker.looked_at(now).state for circuit in (self._server, self._account)}
+        states = {circuit.breaker.looked_at(now).state for circuit in (self.server, self.account)}
         for state in (HealthState.OPEN, HealthState.HALF_OPEN):
             if state in states:
                 return state

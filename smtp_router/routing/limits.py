@@ -19,31 +19,39 @@ from smtp_router.core.window import Window
 class Meter:
     """Counts what is sent under one name."""
 
-    __slots__ = ("__weakref__", "_windows", "taken", "under_way", "waiting")
+    __slots__ = ("__weakref__", "_ended", "_parts", "_windows", "taken", "waiting")
 
     again_s = math.inf
     """After so many seconds whoever waits looks again: others than this process may have made room."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
-        self.under_way = 0
-        self.taken = 0
-        """So many were begun in all."""
+        self.taken: float = 0
+        """So many were begun in all; infinity: others than this process begin some, too."""
+        self._ended = 0
         self.waiting: list[asyncio.Event] = []
         """To be set when there may be room again."""
         self._windows: Mapping[float, Window] = MappingProxyType({})
+        self._parts: tuple[Window, ...] = ()
+        """Those, too: what each message takes its part of."""
 
     @property
     def in_flight(self) -> int:
         """How many are under way."""
-        return self.under_way
+        return int(self.taken) - self._ended
 
-    def watch(self, limits: Limits) -> "Room":
-        """Count from now on what it takes to know about these limits; says whether they leave room."""
+    def watch(self, limits: Limits) -> None:
+        """Count from now on what it takes to know about these limits."""
         new = {span: Window(span) for span, _ in limits.windows if span not in self._windows}
         self._windows = {**self._windows, **new}  # replaced, since a reload is in another thread
-        windows = tuple([(self._windows[span], count) for span, count in limits.windows])
-        return _OwnRoom(self, limits.concurrency, windows)
+        self._parts = tuple(self._windows.values())
+
+    def room(self, limits: Limits, now: float) -> float:
+        """For how many more there is room, whatever the time when they come; 0: there is none now."""
+        left = [count - self._windows[span].total(now) for span, count in limits.windows]
+        if limits.concurrency is not None:
+            left.append(limits.concurrency - self.in_flight)
+        return max(min(left, default=math.inf), 0)
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """From which instant on there is room.
@@ -51,7 +59,7 @@ class Meter:
         Returns:
             `now` or before it, if there is room; infinity, if there will be when a message is done.
         """
-        if limits.concurrency is not None and self.under_way >= limits.concurrency:
+        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
             return math.inf
         spans = limits.windows
         return max([self._windows[span].opens_at(now, count) for span, count in spans], default=now)
@@ -64,24 +72,24 @@ class Meter:
     def take(self, limits: Limits, now: float) -> "Parts | None":
         """Begin one; what it takes, or `None`: others have just taken the last place."""
         del limits  # nobody was in between
-        self.under_way += 1
         self.taken += 1
-        parts = []
-        for window in self._windows.values():
-            parts.append((window, window.add(now)))  # noqa: PERF401 - once a message; this takes less
+        parts = self._parts
+        for part in parts:
+            part.add(now)
         return parts
 
-    def leave(self, parts: "Parts", *, sent: bool) -> None:
+    def leave(self, parts: "Parts", began: float, *, sent: bool) -> None:
         """End one.
 
         Args:
             parts: what it took.
+            began: when it did.
             sent: whether the downstream took it or may have; if not, nothing was taken.
         """
         if not sent:
-            for window, part in parts:
-                window.take_back(part)
-        self.under_way -= 1
+            for part in parts:
+                part.take_back(began)
+        self._ended += 1
         for event in self.waiting:
             event.set()
 
@@ -94,52 +102,13 @@ class Meter:
         self.waiting.remove(event)
 
 
-class Room(Protocol):
-    """What a meter has left for those who keep to certain limits."""
-
-    def is_left(self, now: float) -> bool:
-        """Whether there is room for one more message."""
-        ...
-
-
-class _OwnRoom:
-    """That of a meter that counts by itself.
-
-    Windows that had room for so many more have it until so many more were taken, whatever the time: so
-    they need not be asked for each message.
-    """
-
-    __slots__ = ("_concurrency", "_meter", "_sure_below", "_windows")
-
-    def __init__(
-        self, meter: Meter, concurrency: int | None, windows: Sequence[tuple[Window, int]]
-    ) -> None:
-        """They were not asked yet."""
-        self._meter = meter
-        self._concurrency = math.inf if concurrency is None else concurrency
-        self._windows = windows
-        self._sure_below: float = -math.inf
-        """While fewer were taken, no window is full."""
-
-    def is_left(self, now: float) -> bool:
-        """See `Room`."""
-        meter = self._meter
-        if meter.under_way >= self._concurrency:
-            return False
-        if meter.taken < self._sure_below:
-            return True
-        left = min([count - window.total(now) for window, count in self._windows], default=math.inf)
-        self._sure_below = meter.taken + left
-        return left > 0
-
-
-class Counting(Protocol):
+class Part(Protocol):
     """Something that a message takes its part of, as of a `Window`."""
 
-    def take_back(self, part: int) -> None:
-        """Count one less."""
+    def take_back(self, then: float) -> None:
+        """Count one less of those that were counted at this instant."""
         ...
 
 
-Parts = Sequence[tuple[Counting, int]]
-"""What one message has taken, by what it is part of."""
+Parts = Sequence[Part]
+"""What one message has taken its part of."""

@@ -2,6 +2,8 @@
 
 import math
 
+NEVER = -math.inf
+
 
 class Rest:
     """For how long one user's mail is not brought to one account; all others notice nothing."""
@@ -10,8 +12,8 @@ class Rest:
 
     def __init__(self) -> None:
         """Nobody has asked for one."""
-        self.until = -math.inf
-        self.asked_at = -math.inf
+        self.until = NEVER
+        self.asked_at = NEVER
         """When it was asked for last; minus infinity, if not since the last delivery."""
         self.because = ""
 
@@ -25,7 +27,7 @@ class Rest:
 
     def delivered(self, began: float) -> bool:
         """End it, if a message was taken that was sent after it was asked for; whether it was."""
-        if self.asked_at == -math.inf or began < self.asked_at:
+        if self.asked_at == NEVER or began < self.asked_at:
             return False
-        self.until = self.asked_at = -math.inf
+        self.until = self.asked_at = NEVER
         return True

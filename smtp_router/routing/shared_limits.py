@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from smtp_router.config.limits import Limits
 from smtp_router.config.types import Rate
 from smtp_router.core.clock import Clock
-from smtp_router.routing.limits import Meter, Parts, Room
+from smtp_router.routing.limits import Meter, Parts
 from smtp_router.routing.policy import Turns
 from smtp_router.shared.table import Span, Table, key_of
 
@@ -31,14 +31,18 @@ class SharedMeter(Meter):
     def __init__(self, table: Table, name: str) -> None:
         """Go on from what the others have counted."""
         super().__init__()
+        self.taken = math.inf
         self._table = table
         self._key = key_of("limit", name)
         self._lines = key_of("line", name)
         self._known: dict[int, tuple[Limits, tuple[Span, ...]]] = {}
 
-    def watch(self, limits: Limits) -> Room:
+    def watch(self, limits: Limits) -> None:
         """See `Meter`; everything is counted in any case."""
-        return _SharedRoom(self, limits)
+
+    def room(self, limits: Limits, now: float) -> float:
+        """See `Meter`; by the time somebody comes, others may have taken it."""
+        return 1 if self.opens_at(limits, now) <= now else 0
 
     @property
     def in_flight(self) -> int:
@@ -66,15 +70,15 @@ class SharedMeter(Meter):
         if parts is None:
             return None
         return [
-            (_SharedWindow(self._table, self._key, Span(at, seconds, None)), part)
+            _SharedPart(self._table, self._key, Span(at, seconds, None), part)
             for at, (seconds, part) in enumerate(zip(_SPANS, parts, strict=True))
         ]
 
-    def leave(self, parts: Parts, *, sent: bool) -> None:
+    def leave(self, parts: Parts, began: float, *, sent: bool) -> None:
         """See `Meter`; if others have lines, too, all look again by and by, and each gets its turn."""
         if not sent:
-            for window, part in parts:
-                window.take_back(part)
+            for part in parts:
+                part.take_back(began)
         self._table.release(self._key)
         if self._table.held(self._lines) <= len(self.waiting):
             for event in self.waiting:
@@ -103,31 +107,20 @@ class SharedMeter(Meter):
         return spans
 
 
-class _SharedRoom:
-    """What there is for all workers."""
+class _SharedPart:
+    """What one message has taken of one window of a record."""
 
-    __slots__ = ("_limits", "_meter")
+    __slots__ = ("_key", "_part", "_span", "_table")
 
-    def __init__(self, meter: SharedMeter, limits: Limits) -> None:
-        self._meter = meter
-        self._limits = limits
-
-    def is_left(self, now: float) -> bool:
-        return self._meter.opens_at(self._limits, now) <= now
-
-
-class _SharedWindow:
-    """One window of a record, as a message has it."""
-
-    __slots__ = ("_key", "_span", "_table")
-
-    def __init__(self, table: Table, key: bytes, span: Span) -> None:
+    def __init__(self, table: Table, key: bytes, span: Span, part: int) -> None:
         self._table = table
         self._key = key
         self._span = span
+        self._part = part
 
-    def take_back(self, part: int) -> None:
-        self._table.take_back(self._key, self._span, part)
+    def take_back(self, then: float) -> None:
+        del then  # another worker's clock may have been ahead
+        self._table.take_back(self._key, self._span, self._part)
 
 
 class SharedTurns(Turns):

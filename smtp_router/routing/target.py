@@ -1,7 +1,9 @@
 """One downstream of one user: how plugins see it, how the sender does, and an attempt at it."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,19 +12,16 @@ from smtp_router.config.types import HostPort
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.clock import Clock
-from smtp_router.core.downstream import Downstream, Figures, HealthState, with_figures
+from smtp_router.core.downstream import Downstream, Figures, Health, HealthState, with_figures
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter, Parts
 from smtp_router.routing.quotas import Quota
-from smtp_router.routing.rest import Rest
+from smtp_router.routing.rest import NEVER, Rest
 
 log = logging.getLogger(__name__)
 
-_TAKEN = (Delivered, InDoubt)
-"""Or may have been."""
-_UNTRIED = (HealthState.CLOSED, 0, 0, 0, 0, 1.0, 0.0, 0.0)
-_OPEN = HealthState.OPEN  # found once: a member of an enumeration takes long to find
+_CLOSED, _OPEN = HealthState.CLOSED, HealthState.OPEN  # members take long to find, of an enumeration
 
 
 class Shared(Protocol):
@@ -63,8 +62,8 @@ class Target:
         "_figures",
         "_gauge",
         "_rest",
-        "_room",
         "_seen",
+        "_sure",
         "limits",
         "meter",
         "quotas",
@@ -92,7 +91,10 @@ class Target:
         self.shared = shared
         self.meter = meter
         self.quotas = quotas
-        self._room = None if meter is None else meter.watch(settings.limits)
+        if meter is not None:
+            meter.watch(settings.limits)
+        self._sure: float = -math.inf
+        """While the meter has not taken so many, there is room, whatever the time."""
         self._gauge: Gauge | None = None
         self._rest: Rest | None = None
         addr = settings.addr
@@ -132,12 +134,13 @@ class Target:
         Asked about all of a user's targets for each message; `has_room`, `is_resting` and `seen` say
         the same in twice the time.
         """
-        room = self._room
-        if room is not None and not (room.is_left(now) and (not self.quotas or self.has_room(now))):
+        meter = self.meter
+        if meter is not None and meter.taken >= self._sure and not self.has_room(now):
             return None
-        figures = (self._gauge or self.gauge).calm(now)
-        if figures is None or now < (self._rest or self.rest).until:
+        gauge = self._gauge or self.gauge
+        if not (gauge.server.is_calm and gauge.account.is_calm) or now < (self._rest or self.rest).until:
             return None if self.is_resting(now) else self.seen(now)
+        figures = gauge.kept or gauge.counted(_CLOSED, now)
         if figures is not self._figures:
             self._figures = figures
             self._seen = with_figures(self._seen, figures)
@@ -156,7 +159,7 @@ class Target:
     @property
     def described(self) -> Downstream:
         """How plugins see it before anything was sent there."""
-        return with_figures(self._seen, _UNTRIED)
+        return replace(self._seen, health=Health())
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred: it has failed, or has asked for it."""
@@ -175,11 +178,14 @@ class Target:
 
     def has_room(self, now: float) -> bool:
         """Whether its limits leave room for one more message."""
-        if self._room is None:
+        meter = self.meter
+        if meter is None:
             return True
-        if not self._room.is_left(now):
-            return False
-        return all(quota.has_room() for quota in self.quotas) if self.quotas else True
+        room = meter.room(self.limits, now)
+        if self.quotas:  # these are asked each time
+            return room > 0 and all(quota.has_room() for quota in self.quotas)
+        self._sure = meter.taken + room
+        return room > 0
 
     def opens_at(self, now: float) -> float:
         """From which instant on they do; infinity: when another message is done."""
@@ -237,15 +243,15 @@ class Passage:
         "_committed",
         "_entries",
         "_gauge",
+        "_is_over",
         "_leases",
         "_parts",
         "_rest",
-        "_sent",
         "_target",
     )
 
     def __init__(self, target: Target, gauge: Gauge, rest: Rest, parts: Parts, now: float) -> None:
-        """It begins now; `leave` is to end it, whatever becomes of it.
+        """It begins now; `leave` is to be called, whatever becomes of it.
 
         Args:
             target: the downstream.
@@ -262,8 +268,7 @@ class Passage:
         self._entries = gauge.enter(now)
         quotas = target.quotas
         self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
-        self._committed = False
-        self._sent: bool | None = None
+        self._committed = self._is_over = False
 
     def commit(self) -> None:
         """The final dot is about to go out: from now on the downstream may have it."""
@@ -273,7 +278,7 @@ class Passage:
         self._committed = True
 
     def ended(self, attempt: Attempt, now: float, clock: Clock, chance: Callable[[], float]) -> None:
-        """Count what became of it.
+        """Count what became of it; it is over then.
 
         Args:
             attempt: that.
@@ -281,31 +286,45 @@ class Passage:
             clock: for the log.
             chance: gives a number from 0 to 1.
         """
-        target, outcome, rest = self._target, attempt.outcome, self._rest
-        self._sent = isinstance(outcome, _TAKEN)
-        changes = self._gauge.count(
+        outcome, gauge, rest = attempt.outcome, self._gauge, self._rest
+        if (
+            outcome.__class__ is Delivered
+            and rest.asked_at == NEVER
+            and gauge.delivered(attempt.seconds, now)
+        ):
+            self._end(sent=True)
+            return
+        target = self._target
+        changes = gauge.count(
             self._entries, outcome, attempt.seconds, now, rules=target.rules, chance=chance
         )
+        gauge.leave(self._entries)
         match outcome:
             case Delivered():
                 if rest.delivered(self._began):
                     changes = [*changes, Change(Blame.USER, None)]
             case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now, str(outcome)):
                 changes = [*changes, Change(Blame.USER, rest.until)]
+        self._end(sent=isinstance(outcome, Delivered | InDoubt))
         for change in changes:
             target.tell(change, attempt, clock)
             if target.shared.news is not None:
                 target.shared.news(target, change)
 
     def leave(self) -> None:
-        """It is not under way any more; what is not known to be sent is, if the final dot is out."""
-        self._gauge.leave(self._entries)
+        """Nothing more will become of it; if the final dot is out, it may have been sent."""
+        if not self._is_over:
+            self._gauge.leave(self._entries)
+            self._end(sent=self._committed)
+
+    def _end(self, *, sent: bool) -> None:
+        """Keep what was taken of limits, or give it back."""
+        self._is_over = True
         meter = self._target.meter
         if meter is not None:
-            sent = self._committed if self._sent is None else self._sent
             if self._leases:
                 self._settle(sent=sent)
-            meter.leave(self._parts, sent=sent)
+            meter.leave(self._parts, self._began, sent=sent)
 
     def _settle(self, *, sent: bool) -> None:
         """Use the units that were taken of quotas, or give them back."""

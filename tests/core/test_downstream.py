@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from array import array
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from smtp_router import Attempt, Delivered, Downstream, Health, HealthState
 from smtp_router.core.downstream import Figures, with_figures
 from smtp_router.core.outcome import attempted
 
-FIGURES: Figures = (HealthState.HALF_OPEN, 1, 2, 3, 4, 0.5, 0.25, 0.75)
+FIGURES: Figures = (HealthState.HALF_OPEN, 1, 2, 3, 4, 0.5, 0.25, (array("d", [0.75, 2.0]), 1))
 HEALTH = Health(
     state=HealthState.HALF_OPEN,
     in_flight=1,
@@ -55,6 +56,7 @@ def test_one_that_is_offered_is_like_one_that_is_made(way: Callable[[Downstream]
 def test_its_health_is_made_once() -> None:
     downstream = offered()
     assert downstream.health is downstream.health
+    assert downstream.health.p95_s is downstream.health.p95_s
 
 
 def test_it_cannot_be_changed() -> None:

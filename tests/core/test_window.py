@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.core.window import LATEST, PARTS, TICK_S, Latency, Window
+from smtp_router.core.window import LATEST, PARTS, TICK_S, Latency, Timed, Window, p95
 
 STARTS = st.sampled_from([0.0, -1e9, 1e6, 12345.678])
 
@@ -39,11 +39,11 @@ def test_who_goes_only_when_it_is_open_is_never_over_the_limit_within_any_window
         now += seconds * pause
         if window.opens_at(now, limit) > now:
             continue
-        part = window.add(now)
+        window.add(now)
         if keep:
             gone.append(now)
         else:
-            window.take_back(part)
+            window.take_back(now)
     for then in gone:
         assert sum(0 <= then - other < seconds * (1 - 1e-6) for other in gone) <= limit
 
@@ -67,20 +67,36 @@ def test_it_opens_when_it_says_and_not_before(
 
 def test_what_is_taken_back_twice_or_too_late_takes_nothing_from_others() -> None:
     window = Window(60.0)
-    early = window.add(0.0)
-    window.add(30.0)
-    window.take_back(early)
-    window.take_back(early)
+    for instant in (0.0, 30.0):
+        window.add(instant)
+    for _ in range(2):
+        window.take_back(0.0)
     assert window.total(30.0) == 1
     assert window.total(59.0) == 1
-    late = window.add(59.0)
+    window.add(59.0)
     assert window.total(200.0) == 0
-    window.take_back(late)
+    window.take_back(59.0)
     assert window.total(200.0) == 0
-    newest = window.add(200.0)
+    window.add(200.0)
     for _ in range(2):
-        window.take_back(newest)
+        window.take_back(200.0)
     assert window.total(200.0) == 0
+
+
+@given(STARTS, st.floats(0.01, 3600), st.lists(st.floats(0, 0.1), min_size=1, max_size=200))
+def test_what_is_taken_back_at_once_or_later_is_taken_from_where_it_was_counted(
+    start: float, seconds: float, pauses: list[float]
+) -> None:
+    window, twin = Window(seconds), Window(seconds)
+    instants = [start + seconds * sum_ for sum_ in accumulate(pauses)]
+    for index, now in enumerate(instants):
+        window.add(now)
+        if index % 2:
+            twin.add(now)
+    for then in instants[::2]:
+        window.take_back(then)
+    for now in (instants[-1] + seconds * part / PARTS for part in range(2 * PARTS)):
+        assert window.total(now) == twin.total(now)
 
 
 def test_what_it_remembers_does_not_grow_with_what_it_counts() -> None:
@@ -104,9 +120,13 @@ def test_a_window_can_be_cleared() -> None:
     assert window.total(0.0) == 0
 
 
+def timed(latency: Latency) -> Timed:
+    return latency.values, len(latency.values)
+
+
 def test_nothing_measured_is_zero() -> None:
     latency = Latency()
-    assert (latency.average, latency.p95) == (0.0, 0.0)
+    assert (latency.average, p95(timed(latency))) == (0.0, 0.0)
 
 
 def test_the_first_value_is_the_average_and_later_ones_weigh_an_eighth() -> None:
@@ -118,16 +138,24 @@ def test_the_first_value_is_the_average_and_later_ones_weigh_an_eighth() -> None
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=3 * LATEST))
-def test_p95_is_the_nearest_rank_of_the_latest(values: list[float]) -> None:
-    latency = Latency()
+def test_p95_is_the_nearest_rank_of_the_latest_at_that_moment(values: list[float]) -> None:
+    latency, moments = Latency(), list[Timed]()
     for value in values:
         latency.add(value)
-    latest = sorted(values[-LATEST:])
-    assert latency.p95 in latest
-    not_above = sum(value <= latency.p95 for value in latest)
-    below = sum(value < latency.p95 for value in latest)
-    assert not_above >= 0.95 * len(latest)
-    assert below < 0.95 * len(latest)
+        moments.append(timed(latency))
+    for count, moment in enumerate(moments, 1):
+        latest = sorted(values[max(0, count - LATEST) : count])
+        found = p95(moment)
+        assert found in latest
+        assert sum(value <= found for value in latest) >= 0.95 * len(latest)
+        assert sum(value < found for value in latest) < 0.95 * len(latest)
+
+
+def test_what_it_keeps_does_not_grow_with_what_it_measures() -> None:
+    latency = Latency()
+    for number in range(10 * LATEST):
+        latency.add(number)
+        assert len(latency.values) <= 1.25 * LATEST
 
 
 def test_p95_of_a_hundred_is_the_95th() -> None:
@@ -136,4 +164,4 @@ def test_p95_of_a_hundred_is_the_95th() -> None:
     latency = Latency()
     for value in values:
         latency.add(value)
-    assert latency.p95 == 95.0
+    assert p95(timed(latency)) == 95.0

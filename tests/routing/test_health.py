@@ -1,6 +1,8 @@
 """What plugins see of how a downstream fares, and when it rests."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smtp_router import Health, HealthState, Outcome
 from smtp_router.core.blame import Blame
@@ -192,3 +194,37 @@ def test_a_window_of_another_length_is_taken_over(account: Account) -> None:
     account.gauge.leave(entries)
     assert account.health(now=2.9).success_rate == 0.0
     assert account.health(now=3.1).success_rate == 1.0
+
+
+# A delivery that changes no state
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((0.0, 0.0, 1.0, 6.0, 61.0)),
+            st.integers(0, 3),
+            st.sampled_from((delivered(), delivered(), unreachable(), in_doubt(), rejected())),
+        ),
+        max_size=40,
+    )
+)
+def test_one_that_is_counted_at_once_leaves_all_as_one_that_is_counted_step_by_step(
+    steps: list[tuple[float, int, Outcome]],
+) -> None:
+    quick, slow, now = Account(), Account(), 0.0
+    under_way = [(one.gauge.enter(now), two.gauge.enter(now)) for one, two in [(quick, slow)] * 4]
+    for pause, which, outcome in steps:
+        now += pause
+        entries, twins = under_way.pop(which)
+        if outcome != delivered() or not quick.gauge.delivered(pause, now):
+            quick.gauge.count(entries, outcome, pause, now, rules=RULES, chance=lambda: 0.0)
+            quick.gauge.leave(entries)
+        slow.gauge.count(twins, outcome, pause, now, rules=RULES, chance=lambda: 0.0)
+        slow.gauge.leave(twins)
+        under_way.append((quick.gauge.enter(now), slow.gauge.enter(now)))
+        assert quick.health(now) == slow.health(now)
+        assert quick.gauge.is_resting(now) == slow.gauge.is_resting(now)
+        for whose in (Blame.SERVER, Blame.ACCOUNT):
+            one, two = quick.gauge.circuit(whose), slow.gauge.circuit(whose)
+            assert (one.breaker, one.good(now)) == (two.breaker, two.good(now))

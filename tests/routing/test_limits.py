@@ -36,24 +36,24 @@ def test_concurrency_is_full_until_one_is_done() -> None:
     meter, limits = metered(concurrency=2)
     places = [take(meter, 0.0) for _ in range(2)]
     assert meter.opens_at(limits, 1e9) == math.inf
-    meter.leave(places[0], sent=True)
+    meter.leave(places[0], 0.0, sent=True)
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_each_limit_has_to_leave_room() -> None:
     meter, limits = metered(per_second=2, per_minute=3)
     for _ in range(2):
-        meter.leave(take(meter, 0.0), sent=True)
+        meter.leave(take(meter, 0.0), 0.0, sent=True)
     assert 1.0 < meter.opens_at(limits, 0.0) < 1.1
-    meter.leave(take(meter, 10.0), sent=True)
+    meter.leave(take(meter, 10.0), 10.0, sent=True)
     assert 60.0 < meter.opens_at(limits, 10.0) < 62.0
 
 
 def test_what_was_not_sent_does_not_count() -> None:
     meter, limits = metered(per_hour=1)
-    meter.leave(take(meter, 0.0), sent=False)
+    meter.leave(take(meter, 0.0), 0.0, sent=False)
     assert meter.opens_at(limits, 0.0) <= 0.0
-    meter.leave(take(meter, 0.0), sent=True)
+    meter.leave(take(meter, 0.0), 0.0, sent=True)
     assert meter.opens_at(limits, 0.0) > 3600.0
 
 
@@ -62,7 +62,7 @@ def test_those_who_share_a_meter_count_together_against_limits_of_their_own() ->
     few = Limits(per_minute=3, per_hour=5)
     meter.watch(few)
     for _ in range(3):
-        meter.leave(take(meter, 0.0), sent=True)
+        meter.leave(take(meter, 0.0), 0.0, sent=True)
     assert meter.opens_at(few, 0.0) > 0.0
     assert meter.opens_at(many, 0.0) <= 0.0
 
@@ -72,7 +72,7 @@ def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> Non
     place = take(meter, 0.0)
     more = Limits(per_minute=1, per_hour=1)
     meter.watch(more)
-    meter.leave(place, sent=True)
+    meter.leave(place, 0.0, sent=True)
     assert 60.0 < meter.opens_at(more, 0.0) < 62.0
     assert meter.opens_at(Limits(per_hour=1), 0.0) <= 0.0
     assert meter.opens_at(limits, 0.0) > 0.0
@@ -82,7 +82,7 @@ def test_whoever_waits_is_woken_when_one_is_done() -> None:
     meter, _ = metered()
     place, event = take(meter, 0.0), asyncio.Event()
     meter.waiting.append(event)
-    meter.leave(place, sent=True)
+    meter.leave(place, 0.0, sent=True)
     assert event.is_set()
 
 
@@ -95,7 +95,8 @@ class Traffic(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.meter = Meter()
-        self.room = self.meter.watch(LIMITS)
+        self.meter.watch(LIMITS)
+        self.sure: float = 0
         self.now = 0.0
         self.under_way: list[tuple[float, Parts]] = []
         self.sent: list[float] = []
@@ -113,7 +114,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), sent=st.booleans())
     def end(self, which: int, sent: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
         began, place = self.under_way.pop(which % len(self.under_way))
-        self.meter.leave(place, sent=sent)
+        self.meter.leave(place, began, sent=sent)
         if sent:
             self.sent.append(began)
 
@@ -127,7 +128,17 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def the_quick_look_sees_the_same(self) -> None:
-        assert self.room.is_left(self.now) == (self.meter.opens_at(LIMITS, self.now) <= self.now)
+        room = self.meter.room(LIMITS, self.now)
+        is_open = self.meter.opens_at(LIMITS, self.now) <= self.now
+        assert room >= 0
+        assert bool(room) == is_open
+
+    @invariant()
+    def so_many_more_do_have_room_whatever_the_time(self) -> None:
+        if self.meter.taken >= self.sure:
+            self.sure = self.meter.taken + self.meter.room(LIMITS, self.now)
+        else:
+            assert self.meter.opens_at(LIMITS, self.now) <= self.now
 
     @invariant()
     def there_is_room_again_in_time(self) -> None:
@@ -135,8 +146,8 @@ class Traffic(RuleBasedStateMachine):
             assert self.meter.opens_at(LIMITS, self.now) < self.now + 62.0
 
     def teardown(self) -> None:
-        for _, place in self.under_way:
-            self.meter.leave(place, sent=True)
+        for began, place in self.under_way:
+            self.meter.leave(place, began, sent=True)
         opens_at = self.meter.opens_at(LIMITS, self.now)
         assert self.meter.opens_at(LIMITS, opens_at) <= opens_at
 

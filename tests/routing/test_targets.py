@@ -16,6 +16,7 @@ from smtp_router.config.load import load
 from smtp_router.config.settings import Settings
 from smtp_router.core.blame import Blame
 from smtp_router.core.downstream import Figures
+from smtp_router.core.window import p95
 from smtp_router.routing.target import Passage, Target
 from smtp_router.routing.targets import Targets
 from tests.routing.bench import rest
@@ -107,6 +108,12 @@ def test_what_is_known_stays_while_those_who_would_look_have_not_looked_yet(
     assert after.rest.until == 10.0
 
 
+def begun(target: Target, now: float) -> Passage:
+    passage = target.begin(now)
+    assert passage is not None
+    return passage
+
+
 class Traffic(RuleBasedStateMachine):
     """Two downstreams of one account, one of another at the same server, and whatever happens there."""
 
@@ -128,7 +135,7 @@ class Traffic(RuleBasedStateMachine):
         self.targets = [targets.make(user.email, one, settings) for one in user.downstreams]
         self.clock = VirtualClock()
         self.under_way: list[tuple[Target, Passage]] = []
-        self.had: list[tuple[Downstream, Figures]] = []
+        self.had: list[tuple[Downstream, Figures, float]] = []
 
     @rule(seconds=st.sampled_from((0.5, 6.0, 70.0)))
     def wait(self, seconds: float) -> None:
@@ -138,9 +145,7 @@ class Traffic(RuleBasedStateMachine):
     def begin(self, which: int) -> None:
         target = self.targets[which]
         if target.has_room(self.clock.now()):
-            passage = target.begin(self.clock.now())
-            assert passage is not None
-            self.under_way.append((target, passage))
+            self.under_way.append((target, begun(target, self.clock.now())))
 
     @precondition(lambda self: self.under_way)
     @rule(
@@ -151,10 +156,13 @@ class Traffic(RuleBasedStateMachine):
     )
     def end(self, which: int, outcome: Outcome | None, seconds: float, times: int) -> None:
         target, passage = self.under_way.pop(which % len(self.under_way))
-        for _ in range(times if outcome else 0):
-            attempt = make_attempt(target.settings.name, outcome, seconds=seconds)
-            passage.ended(attempt, self.clock.now(), self.clock, lambda: 0.0)
-        passage.leave()
+        now = self.clock.now()
+        passages = [passage, *(begun(target, now) for _ in range(times - 1))]
+        for one in passages:
+            if outcome is not None:
+                attempt = make_attempt(target.settings.name, outcome, seconds=seconds)
+                one.ended(attempt, now, self.clock, lambda: 0.0)
+            one.leave()
 
     @invariant()
     def the_quick_look_sees_what_a_close_one_does(self) -> None:
@@ -179,12 +187,13 @@ class Traffic(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2))
     def give(self, which: int) -> None:
         target, now = self.targets[which], self.clock.now()
-        self.had.append((target.seen(now), target.gauge.figures(now)))
+        figures = target.gauge.figures(now)
+        self.had.append((target.seen(now), figures, p95(figures[-1])))
 
     def teardown(self) -> None:
         """What plugins were given stays as it was, also if they look later."""
-        for downstream, figures in self.had:
-            assert astuple(downstream.health)[1:] == figures[1:]
+        for downstream, figures, p95_s in self.had:
+            assert astuple(downstream.health)[1:] == (*figures[1:-1], p95_s)
 
 
 TestTraffic = Traffic.TestCase

@@ -104,18 +104,20 @@ def test_failed_logins_are_counted_at_both_until_the_window_is_over(both: list[T
 def test_a_place_that_both_want_is_one_workers(both: list[Together]) -> None:
     one, other = (SharedMeter(together.names, "x") for together in both)
     limits = Limits(concurrency=1, per_minute=2)
-    rooms = [meter.watch(limits) for meter in (one, other)]
-    assert [room.is_left(5.0) for room in rooms] == [True, True]
+    for meter in (one, other):
+        meter.watch(limits)
+        assert meter.room(limits, 5.0)
     parts = one.take(limits, 5.0)
     assert parts is not None
     assert other.take(limits, 5.0) is None
-    assert [room.is_left(5.0) for room in rooms] == [False, False]
+    assert not one.room(limits, 5.0)
+    assert not other.room(limits, 5.0)
     assert other.in_flight == 1
-    one.leave(parts, sent=False)
+    one.leave(parts, 5.0, sent=False)
     for meter in (other, one):
         parts = meter.take(limits, 5.0)
         assert parts is not None
-        meter.leave(parts, sent=True)
+        meter.leave(parts, 5.0, sent=True)
     assert [seconds for seconds, _, opens in other.windows(limits, 5.0) if opens > 5.0] == [60.0]
 
 
@@ -130,7 +132,7 @@ def test_who_waits_is_told_at_once_unless_others_have_a_line_too(
     one.wait(mine)
     if other_has_line:
         other.wait(asyncio.Event())
-    one.leave(parts, sent=True)
+    one.leave(parts, 5.0, sent=True)
     assert mine.is_set() is not other_has_line
 
 
