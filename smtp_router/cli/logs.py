@@ -10,22 +10,18 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TextIO
 
-from smtp_router.cli.quick_lines import QuickJournal
-from smtp_router.cli.words import LEVELS, quoted
-from smtp_router.routing.journal import NAME, Journal
+from smtp_router.cli.journals import FastJournal, QuickJournal
+from smtp_router.cli.words import LEVELS, Format, quoted
+from smtp_router.routing.journal import Journal
 
 _as_json = json.JSONEncoder(default=str).encode
 
 
 _LEVEL_NAMES = MappingProxyType({getattr(logging, level.upper()): level for level in LEVELS})
-
-
-Format = Callable[[float, int, str, str, Mapping[str, object]], str]
-"""Makes a line of: seconds since the epoch, the level, the logger's name, the message, the fields."""
 
 
 def configure(form: str, level: str) -> Journal:
@@ -50,9 +46,8 @@ def configure(form: str, level: str) -> Journal:
     # that is given up, however many a stranger begins. What is worth a line has one of ours.
     logging.getLogger("mail").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    journal = FastJournal(lines, as_line, logging.root.level)
-    is_quick = as_line is text_line and journal.writes(logging.INFO)
-    return QuickJournal(lines.write, journal) if is_quick else journal
+    is_quick = as_line is text_line and logging.root.level <= logging.INFO
+    return (QuickJournal if is_quick else FastJournal)(lines.write, as_line, logging.root.level)
 
 
 class Lines:
@@ -134,25 +129,6 @@ class LinesHandler(logging.Handler):
     def flush(self) -> None:
         """Write what waits; `logging` calls it when the program ends."""
         self._lines.flush()
-
-
-class FastJournal(Journal):
-    """Writes about attempts and messages; see `smtp_router.routing.journal.Journal`."""
-
-    def __init__(self, lines: Lines, as_line: Format, level: int) -> None:
-        """See `Lines` and `Format`; below the level nothing is written."""
-        self._lines = lines
-        self._as_line = as_line
-        self._level = level
-
-    def writes(self, level: int) -> bool:
-        """See `smtp_router.routing.journal.Journal`."""
-        return level >= self._level
-
-    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
-        """See `smtp_router.routing.journal.Journal`."""
-        if level >= self._level:
-            self._lines.write(self._as_line(time.time(), level, NAME, event, fields))
 
 
 def text_line(created: float, level: int, name: str, event: str, fields: Mapping[str, object]) -> str:

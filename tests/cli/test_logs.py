@@ -6,7 +6,6 @@ import io
 import logging
 import resource
 import signal
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.cli.logs import FastJournal, Lines, LinesHandler, text_line
-from smtp_router.cli.quick_lines import _MOST_KNOWN, QuickJournal
+from smtp_router.cli.journals import _MOST_KNOWN, FastJournal, QuickJournal
+from smtp_router.cli.logs import Lines, LinesHandler, text_line
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, Stage
 from smtp_router.core.reply import Reply
 from smtp_router.core.trace import Trace
-from smtp_router.routing.journal import Journal
 from tests.cli.test_systemd import READY, Systemd
 from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawClient
@@ -53,7 +51,7 @@ async def test_what_cannot_be_written_is_counted_and_nothing_is_raised() -> None
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     disk = FullDisk()
     lines = Lines(disk, text_line)
-    journal = FastJournal(lines, text_line, logging.INFO)
+    journal = FastJournal(lines.write, text_line, logging.INFO)
     handler = LinesHandler(lines, text_line)
     journal.write(logging.INFO, "first", {})
     await turns()
@@ -136,20 +134,6 @@ MESSAGES = st.builds(
 )
 
 
-class Slow(Journal):
-    """What is written word by word."""
-
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._write = write
-        self._clock = clock
-
-    def writes(self, level: int) -> bool:
-        return level >= logging.INFO
-
-    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
-        self._write(text_line(self._clock(), level, "", event, fields))
-
-
 class Told(NamedTuple):
     """A message, as the plugins left it, and what became of it."""
 
@@ -206,8 +190,10 @@ def test_quick_lines_are_those_that_are_made_word_by_word(
 ) -> None:
     now = 0.0
     quick, slow = list[str](), list[str]()
-    twin = Slow(slow.append, lambda: now)
-    journals = twin, QuickJournal(quick.append, Slow(quick.append, lambda: now), lambda: now)
+    journals = (
+        FastJournal(slow.append, text_line, logging.INFO, lambda: now),
+        QuickJournal(quick.append, text_line, logging.INFO, lambda: now),
+    )
     for told, now in several:  # noqa: B007 - the clocks go by it
         for journal in journals:
             for attempt in told.attempts:
@@ -221,14 +207,9 @@ def test_quick_lines_are_those_that_are_made_word_by_word(
     assert quick == slow
 
 
-class Nobody(Journal):
-    """A journal that is asked for nothing."""
-
-    def writes(self, level: int) -> bool:
-        raise AssertionError(level)
-
-    def write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
-        raise AssertionError((level, event, fields))
+def no_line(*_: object) -> str:
+    """Makes lines for whoever needs none made."""
+    raise AssertionError
 
 
 def delivered_to(name: str, mail_from: str = "a@example.com") -> Told:
@@ -241,7 +222,7 @@ def delivered_to(name: str, mail_from: str = "a@example.com") -> Told:
 
 def test_mail_that_was_delivered_has_quick_lines() -> None:
     lines: list[str] = []
-    journal = QuickJournal(lines.append, Nobody())
+    journal = QuickJournal(lines.append, no_line, logging.INFO)
     told = delivered_to("a")
     for attempt in told.attempts:
         journal.attempt(told.message, told.outgoing, attempt)
@@ -251,7 +232,7 @@ def test_mail_that_was_delivered_has_quick_lines() -> None:
 
 def test_senders_that_never_come_again_are_not_kept() -> None:
     lines: list[str] = []
-    journal = QuickJournal(lines.append, Nobody())
+    journal = QuickJournal(lines.append, no_line, logging.INFO)
     for number in range(3 * _MOST_KNOWN):
         told = delivered_to("a", f"bounce-{number}@example.com")
         journal.attempt(told.message, told.outgoing, told.attempts[0])
