@@ -78,17 +78,18 @@ class Meter:
             part.add(now)
         return parts
 
-    def leave(self, parts: "Parts", began: float, *, sent: bool) -> None:
-        """End one.
+    def give_back(self, parts: "Parts", began: float) -> None:
+        """One was not sent, so it has taken nothing.
 
         Args:
             parts: what it took.
             began: when it did.
-            sent: whether the downstream took it or may have; if not, nothing was taken.
         """
-        if not sent:
-            for part in parts:
-                part.take_back(began)
+        for part in parts:
+            part.take_back(began)
+
+    def leave(self) -> None:
+        """End one."""
         self._ended += 1
         for event in self.waiting:
             event.set()

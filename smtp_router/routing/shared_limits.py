@@ -74,11 +74,8 @@ class SharedMeter(Meter):
             for at, (seconds, part) in enumerate(zip(_SPANS, parts, strict=True))
         ]
 
-    def leave(self, parts: Parts, began: float, *, sent: bool) -> None:
+    def leave(self) -> None:
         """See `Meter`; if others have lines, too, all look again by and by, and each gets its turn."""
-        if not sent:
-            for part in parts:
-                part.take_back(began)
         self._table.release(self._key)
         if self._table.held(self._lines) <= len(self.waiting):
             for event in self.waiting:

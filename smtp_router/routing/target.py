@@ -324,7 +324,9 @@ class Passage:
         if meter is not None:
             if self._leases:
                 self._settle(sent=sent)
-            meter.leave(self._parts, self._began, sent=sent)
+            if not sent:
+                meter.give_back(self._parts, self._began)
+            meter.leave()
 
     def _settle(self, *, sent: bool) -> None:
         """Use the units that were taken of quotas, or give them back."""

@@ -20,10 +20,8 @@ class Traces:
             kept: how many are.
         """
         self._last: deque[Trace] = deque(maxlen=kept)
-
-    def add(self, trace: Trace) -> None:
+        self.add = self._last.append
         """Keep one more."""
-        self._last.append(trace)
 
     def find(self, beginning: str) -> tuple[Trace, ...]:
         """The last `SHOWN` whose id begins like this, oldest first; a whole id is enough for one."""

@@ -25,6 +25,12 @@ def take(meter: Meter, now: float, limits: Limits = NO_LIMITS) -> Parts:
     return parts
 
 
+def end(meter: Meter, parts: Parts, began: float, *, sent: bool) -> None:
+    if not sent:
+        meter.give_back(parts, began)
+    meter.leave()
+
+
 def test_without_limits_there_is_always_room() -> None:
     meter, limits = metered()
     for _ in range(1000):
@@ -34,26 +40,27 @@ def test_without_limits_there_is_always_room() -> None:
 
 def test_concurrency_is_full_until_one_is_done() -> None:
     meter, limits = metered(concurrency=2)
-    places = [take(meter, 0.0) for _ in range(2)]
+    for _ in range(2):
+        take(meter, 0.0)
     assert meter.opens_at(limits, 1e9) == math.inf
-    meter.leave(places[0], 0.0, sent=True)
+    meter.leave()
     assert meter.opens_at(limits, 0.0) <= 0.0
 
 
 def test_each_limit_has_to_leave_room() -> None:
     meter, limits = metered(per_second=2, per_minute=3)
     for _ in range(2):
-        meter.leave(take(meter, 0.0), 0.0, sent=True)
+        end(meter, take(meter, 0.0), 0.0, sent=True)
     assert 1.0 < meter.opens_at(limits, 0.0) < 1.1
-    meter.leave(take(meter, 10.0), 10.0, sent=True)
+    end(meter, take(meter, 10.0), 10.0, sent=True)
     assert 60.0 < meter.opens_at(limits, 10.0) < 62.0
 
 
 def test_what_was_not_sent_does_not_count() -> None:
     meter, limits = metered(per_hour=1)
-    meter.leave(take(meter, 0.0), 0.0, sent=False)
+    end(meter, take(meter, 0.0), 0.0, sent=False)
     assert meter.opens_at(limits, 0.0) <= 0.0
-    meter.leave(take(meter, 0.0), 0.0, sent=True)
+    end(meter, take(meter, 0.0), 0.0, sent=True)
     assert meter.opens_at(limits, 0.0) > 3600.0
 
 
@@ -62,17 +69,17 @@ def test_those_who_share_a_meter_count_together_against_limits_of_their_own() ->
     few = Limits(per_minute=3, per_hour=5)
     meter.watch(few)
     for _ in range(3):
-        meter.leave(take(meter, 0.0), 0.0, sent=True)
+        end(meter, take(meter, 0.0), 0.0, sent=True)
     assert meter.opens_at(few, 0.0) > 0.0
     assert meter.opens_at(many, 0.0) <= 0.0
 
 
 def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> None:
     meter, limits = metered(per_minute=1)
-    place = take(meter, 0.0)
+    take(meter, 0.0)
     more = Limits(per_minute=1, per_hour=1)
     meter.watch(more)
-    meter.leave(place, 0.0, sent=True)
+    meter.leave()
     assert 60.0 < meter.opens_at(more, 0.0) < 62.0
     assert meter.opens_at(Limits(per_hour=1), 0.0) <= 0.0
     assert meter.opens_at(limits, 0.0) > 0.0
@@ -80,9 +87,10 @@ def test_a_limit_that_is_added_counts_from_then_on_and_keeps_the_others() -> Non
 
 def test_whoever_waits_is_woken_when_one_is_done() -> None:
     meter, _ = metered()
-    place, event = take(meter, 0.0), asyncio.Event()
+    event = asyncio.Event()
+    take(meter, 0.0)
     meter.waiting.append(event)
-    meter.leave(place, 0.0, sent=True)
+    meter.leave()
     assert event.is_set()
 
 
@@ -114,7 +122,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), sent=st.booleans())
     def end(self, which: int, sent: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
         began, place = self.under_way.pop(which % len(self.under_way))
-        self.meter.leave(place, began, sent=sent)
+        end(self.meter, place, began, sent=sent)
         if sent:
             self.sent.append(began)
 
@@ -147,7 +155,7 @@ class Traffic(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for began, place in self.under_way:
-            self.meter.leave(place, began, sent=True)
+            end(self.meter, place, began, sent=True)
         opens_at = self.meter.opens_at(LIMITS, self.now)
         assert self.meter.opens_at(LIMITS, opens_at) <= opens_at
 

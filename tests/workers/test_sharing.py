@@ -113,11 +113,12 @@ def test_a_place_that_both_want_is_one_workers(both: list[Together]) -> None:
     assert not one.room(limits, 5.0)
     assert not other.room(limits, 5.0)
     assert other.in_flight == 1
-    one.leave(parts, 5.0, sent=False)
+    one.give_back(parts, 5.0)
+    one.leave()
     for meter in (other, one):
         parts = meter.take(limits, 5.0)
         assert parts is not None
-        meter.leave(parts, 5.0, sent=True)
+        meter.leave()
     assert [seconds for seconds, _, opens in other.windows(limits, 5.0) if opens > 5.0] == [60.0]
 
 
@@ -132,7 +133,7 @@ def test_who_waits_is_told_at_once_unless_others_have_a_line_too(
     one.wait(mine)
     if other_has_line:
         other.wait(asyncio.Event())
-    one.leave(parts, 5.0, sent=True)
+    one.leave()
     assert mine.is_set() is not other_has_line
 
 
