@@ -1,7 +1,7 @@
 """What happened lately: how often within a span of time, and how long it took."""
 
 import math
-from array import array
+from collections.abc import Sequence
 
 PARTS = 64
 """Into how many parts a span is divided: that bounds what is remembered, whatever is counted."""
@@ -103,7 +103,7 @@ class Window:
             self._newest = 0
 
 
-Timed = tuple["array[float]", int]
+Timed = tuple[Sequence[float], int]
 """How long things took, and how many of these values there were when somebody was told of them."""
 
 
@@ -120,7 +120,7 @@ class Latency:
     def __init__(self) -> None:
         """Nothing was measured yet."""
         self.average: float = 0.0
-        self.values: array[float] = array("d")
+        self.values: list[float] = []
         """The latest, and some before them."""
 
     def add(self, seconds: float) -> None:

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -12,7 +11,7 @@ from smtp_router.config.types import HostPort
 from smtp_router.core.blame import Blame
 from smtp_router.core.breaker import Rules
 from smtp_router.core.clock import Clock
-from smtp_router.core.downstream import Downstream, Figures, Health, HealthState, with_figures
+from smtp_router.core.downstream import Downstream, Figures, HealthState, with_figures
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
 from smtp_router.routing.health import Change, Gauge
 from smtp_router.routing.limits import Meter, Parts
@@ -22,6 +21,7 @@ from smtp_router.routing.rest import NEVER, Rest
 log = logging.getLogger(__name__)
 
 _CLOSED, _OPEN = HealthState.CLOSED, HealthState.OPEN  # members take long to find, of an enumeration
+_UNTRIED = (_CLOSED, 0, 0, 0, 0, 1.0, 0.0, ((), 0))
 
 
 class Shared(Protocol):
@@ -159,7 +159,7 @@ class Target:
     @property
     def described(self) -> Downstream:
         """How plugins see it before anything was sent there."""
-        return replace(self._seen, health=Health())
+        return with_figures(self._seen, _UNTRIED)
 
     def is_resting(self, now: float) -> bool:
         """Whether others are to be preferred: it has failed, or has asked for it."""
