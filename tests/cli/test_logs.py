@@ -169,7 +169,7 @@ USUAL = st.builds(
         st.builds(
             make_attempt,
             st.sampled_from("ab"),
-            st.builds(Delivered, reply=TAKEN) | OUTCOMES,
+            st.builds(Delivered, reply=TAKEN, reason=st.sampled_from(("", "why"))) | OUTCOMES,
             seconds=INSTANTS,
         ),
         min_size=1,

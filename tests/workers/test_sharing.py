@@ -14,13 +14,14 @@ import pytest
 
 from smtp_router.config.crew_size import crew_size, indivisible
 from smtp_router.config.limits import Limits
-from smtp_router.config.load import parse
+from smtp_router.config.load import load, parse
 from smtp_router.config.settings import Settings
 from smtp_router.config.types import Rate
 from smtp_router.core.breaker import Rules
 from smtp_router.routing.circuit import Circuit
 from smtp_router.routing.doubts import Doubts
 from smtp_router.routing.shared_limits import SharedMeter, SharedTurns
+from smtp_router.routing.targets import Targets
 from smtp_router.shared.memory import SharedMemory
 from smtp_router.shared.together import Plan, Together
 from smtp_router.smtp.guard import BUSY, LOCKED_OUT
@@ -28,7 +29,7 @@ from smtp_router.smtp.shared_guard import SharedGuard
 from smtp_router.state.doubts import DoubtBook, Kind
 from smtp_router.state.file import StateFile
 from tests.running import environment, one_user
-from tests.support import VirtualClock, make_message
+from tests.support import VirtualClock, config_text, make_message
 
 PLAN = Plan.of(2, 10)
 FILE = 3
@@ -120,6 +121,28 @@ def test_a_place_that_both_want_is_one_workers(both: list[Together]) -> None:
         assert parts is not None
         meter.leave()
     assert [seconds for seconds, _, opens in other.windows(limits, 5.0) if opens > 5.0] == [60.0]
+
+
+def test_what_one_worker_has_begun_the_other_sees_before_each_message(
+    both: list[Together], tmp_path: Path
+) -> None:
+    limits = {"concurrency": 1}
+    (tmp_path / "config.yaml").write_text(
+        config_text(downstreams={"a": {"addr": "a.example:25", "limits": limits}})
+    )
+    settings = load(tmp_path / "config.yaml").settings
+    (user,) = settings.users
+    one, other = (
+        Targets(names=together.names).make(user.email, user.downstreams[0], settings)
+        for together in both
+    )
+    assert one.offered(5.0)
+    for _ in range(3):
+        passage = other.begin(5.0)
+        assert passage is not None
+        assert one.offered(5.0) is None
+        passage.leave()
+        assert one.offered(5.0)
 
 
 @pytest.mark.parametrize("other_has_line", [False, True])
