@@ -44,7 +44,7 @@ from smtp_router.smtp.commands import (
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, answer
 from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Mark, whole_content
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Mark
 
 MAX_UNKNOWN_COMMANDS = 20
 HTTP_VERBS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
@@ -155,13 +155,13 @@ class Conversation:
         return self.on(line) if end and not more and len(segment) <= MAX_LINE_OCTETS else None
 
     def _usual_mail(self, command: bytes) -> Answer | None:
-        found, user = plain_mail(command), self.user
-        if found is None or user is None or not self.esmtp or self._needs_tls:
+        user, settings = self.user, self._site.settings
+        if user is None or not self.esmtp or self._needs_tls:
+            return None
+        found = plain_mail(command)
+        if found is None or self._transactions >= settings.max_transactions:
             return None
         address, parameters = found
-        settings = self._site.settings
-        if self._transactions >= settings.max_transactions:
-            return None
         if parameters and declared_octets(parameters) > settings.max_message_bytes:
             return None
         return self._begin(user, address, parameters, settings)
@@ -175,14 +175,12 @@ class Conversation:
         return RECIPIENT_OK
 
     def _whole_content(self, transaction: Transaction, segment: bytes) -> Message | None:
-        content = whole_content(segment)
+        content = transaction.end_at_once(segment, self._site.guard.is_full)
         if content is None:
             return None
-        stuffed = transaction.end_at_once(content, self._site.guard.is_full)
-        if stuffed is None:
-            return None
-        self.reset()
-        return self._message(transaction, stuffed)
+        self._transaction = None
+        self.awaits_content = False
+        return self._message(transaction, content)
 
     def on(self, event: Event) -> Step:
         """What to do about an event."""

@@ -110,8 +110,6 @@ class ClientSession(Link):
                 step = self._conversation.at_once(data)
             except Exception as error:  # noqa: BLE001 - as in `_step`
                 step = self._fault(error)
-            if step.__class__ is LogIn:
-                step = self._log_in_at_once(step) or step
             if step.__class__ is Answer:
                 self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # it is open
                 self._patience.heard_at = None
@@ -120,11 +118,21 @@ class ClientSession(Link):
                 self._submit(step)
                 return
             if step is not None:
-                self._is_idle = False
-                self._advance(step)
+                self._go_on(step)
                 return
         self._is_idle = False
         self._hear(data)
+
+    def _go_on(self, step: Step) -> None:
+        """Do what seldom follows from a segment."""
+        if step.__class__ is LogIn:
+            step = self._log_in_at_once(step) or step
+        if step.__class__ is Answer:
+            self._write(step.octets)
+            self._patience.heard_at = None
+        else:
+            self._is_idle = False
+            self._advance(step)
 
     def _hear(self, data: bytes) -> None:
         """Octets have come, in whatever pieces."""

@@ -9,6 +9,7 @@ from smtp_router.core.message import Parameters
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
 from smtp_router.smtp.newlines import has_bare_newlines
+from smtp_router.smtp.wire import whole_content
 
 MAX_RECEIVED_FIELDS = 100
 """As many and the message goes in circles (RFC 5321 6.3)."""
@@ -54,28 +55,23 @@ class Transaction:
         content = body.content
         return LOOP if _goes_in_circles(content.pieces) else content
 
-    def end_at_once(self, content: bytes, is_full: Callable[[], bool]) -> Stuffed | None:
-        """The same for content that comes as a whole, without a dot at the start of any line.
-
-        So most comes. In a quarter of the steps.
+    def end_at_once(self, segment: bytes, is_full: Callable[[], bool]) -> Stuffed | None:
+        """The same for content that comes as a whole, as most does: in a quarter of the steps.
 
         Args:
-            content: all of it.
+            segment: what has come, the final dot with it.
             is_full: whether the router holds as much content as it may.
 
         Returns:
-            `None`, if it takes a body to know, or to say what is wrong with it.
+            `None`, if it takes a wire and a body to know what it is, or what is wrong with it.
         """
-        size = len(content)
-        pieces = (content,)
-        if (
-            size > self.settings.max_message_bytes
-            or is_full()
-            or has_bare_newlines(content)
-            or _goes_in_circles(pieces)
-        ):
+        content = whole_content(segment)
+        if content is None:
             return None
-        return Stuffed(pieces, size)
+        size = len(content)
+        if size > self.settings.max_message_bytes or is_full() or has_bare_newlines(content):
+            return None
+        return Stuffed((content,), size) if _has_short_header(content) else None
 
 
 def too_big(settings: Settings) -> Reply:
@@ -84,12 +80,15 @@ def too_big(settings: Settings) -> Reply:
     return Reply(code=552, enhanced="5.3.4", text=text)
 
 
+def _has_short_header(piece: bytes) -> bool:
+    """Whether the header ends in this first piece, and has fewer lines than it may have `Received:`."""
+    end = piece.find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS)
+    return end >= 0 and piece.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS
+
+
 def _goes_in_circles(pieces: tuple[bytes, ...]) -> bool:
     """Whether there are too many `Received:` fields; most headers have not even as many lines."""
-    if pieces:
-        first = pieces[0]
-        end = first.find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS)
-        if end >= 0 and first.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS:
-            return False
+    if pieces and _has_short_header(pieces[0]):
+        return False
     head = head_of(pieces, MAX_HEADER_OCTETS)
     return count_fields(head[: header_end(head)], b"Received") >= MAX_RECEIVED_FIELDS
