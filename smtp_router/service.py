@@ -362,7 +362,7 @@ class Service:
 
     def new_id(self) -> str:
         """20 characters that no other message has."""
-        return f"{self._ids.getrandbits(80):020x}"
+        return self._ids.getrandbits(80).to_bytes(10, "big").hex()
 
 
 def _ledger(loaded: Loaded, state: StateFile) -> Ledger:

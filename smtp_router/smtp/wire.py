@@ -16,6 +16,7 @@ from smtp_router.smtp.body import Body
 MAX_LINE_OCTETS = 12_288
 """The longest command line of all, with CRLF: an AUTH line (RFC 4954 4)."""
 
+_DOT = ord(".")
 _DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
 _END_OCTETS = len(_END)
@@ -41,7 +42,7 @@ def whole_content(octets: bytes) -> bytes | None:
     Returns:
         What a `Wire` makes of it; `None`, if it takes one to know what these are.
     """
-    if not octets.endswith(_END) or octets.startswith(b"."):
+    if not octets.endswith(_END) or octets[0] == _DOT:
         return None
     end = len(octets) - _END_OCTETS
     if octets.find(_DOT_LINE, 0, octets.rfind(b".", 0, end) + 1) >= 0:
