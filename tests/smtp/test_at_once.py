@@ -14,7 +14,7 @@ from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.steps import Answer, Farewell, LogIn, Receive, Step
 from smtp_router.smtp.wire import Wire
 from tests.site import OpenSite
-from tests.smtp.test_conversation import SETTINGS
+from tests.smtp.test_conversation import SETTINGS, reach
 
 USER, REFUSED = "app@app.example", "refused@a.example"
 MAX_BYTES, MAX_MEMORY = 40, 200
@@ -101,16 +101,20 @@ CONTENT = st.lists(
     ),
     max_size=5,
 ).map(b"".join)
+MAIL_FROM = b"MAIL FROM:<a@a.example>\r\n"
 SEGMENTS = st.lists(
     st.one_of(
         st.sampled_from(COMMANDS).map(lambda line: line + b"\r\n"),
         CONTENT.map(lambda content: content + b"\r\n.\r\n"),
-        st.sampled_from([b"NO", b"OP\r\n", b"NOOP\r\nNOOP\r\n", 12_287 * b"x" + b"\r\n", b"\r\n"]),
+        CONTENT.map(lambda content: b"a: b\r\n\r\n" + content + b"\r\n.\r\n"),
+        st.sampled_from(
+            [b"NO", b"OP\r\n", b"NOOP\r\nNOOP\r\n", b"\0" + 12_286 * b"x" + b"\r\n", b"\r\n"]
+        ),
     ),
     max_size=8,
 )
 KNOWN = [b"EHLO x\r\n", b"AUTH PLAIN\r\n"]
-OPEN = [*KNOWN, b"MAIL FROM:<a@a.example>\r\n", b"RCPT TO:<b@b.example>\r\n"]
+OPEN = [*KNOWN, MAIL_FROM, b"RCPT TO:<b@b.example>\r\n"]
 BEGUN = [*OPEN, b"DATA\r\n"]
 
 
@@ -124,7 +128,11 @@ BEGUN = [*OPEN, b"DATA\r\n"]
 @example([], [b"EHLO x\r\n", b"MAIL FROM:<a@a.example>\r\n"], "192.0.2.2", -1)
 @example(KNOWN, 4 * [*OPEN[2:], b"DATA\r\n", b"a\r\n.\r\n"], "127.0.0.1", -1)
 @example(OPEN, [b"RCPT TO:<b@b.example>\r\n", b"RCPT TO:<b@b.example>\r\n"], "127.0.0.1", -1)
-@example(BEGUN, [b"a\r\n.\r\n"], "127.0.0.1", 5)
+@example(BEGUN, [b"a: b\r\n\r\nc\r\n.\r\n"], "127.0.0.1", 5)
+@example(BEGUN, [b"a: b\r\n\r\n\n\r\n.\r\n"], "127.0.0.1", -1)
+@example(BEGUN, [b"a: b\r\n\r\n\0\r\n.\r\n"], "127.0.0.1", -1)
+@example(KNOWN, [MAIL_FROM, b"DATA\r\n"], "127.0.0.1", -1)
+@example(KNOWN, [b"\0" + 12_286 * b"x" + b"\r\n"], "127.0.0.1", -1)
 @example(OPEN, [b"DATA\r\n"], "127.0.0.1", 4)
 def test_the_same_comes_of_segments_that_are_taken_as_a_whole(
     before: list[bytes], segments: list[bytes], address: str, full_from: int
@@ -166,3 +174,11 @@ def test_content_that_is_refused_is_cut_and_so_is_what_is_behind_it() -> None:
     assert isinstance(step, Answer)
     assert step.octets.startswith(b"552 5.3.4 ")
     assert client.say(b"NOOP\r\n") == [Answer(b"250 2.0.0 OK\r\n")]
+
+
+def test_content_that_comes_whole_may_go_in_circles_as_well() -> None:
+    talk = reach("RCPT", max_bytes=100_000)
+    talk.on(b"DATA")
+    field = b"Received: x\r\n"
+    assert talk.at_once(100 * field + b"\r\nhello\r\n.\r\n") is None
+    assert isinstance(talk.at_once(99 * field + b"\r\nhello\r\n.\r\n"), Message)
