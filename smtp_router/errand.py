@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from types import coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -40,19 +40,20 @@ class Pending(asyncio.Future[Result]):
             self.get_loop().call_soon(self.then)
 
 
-class Errand(Generic[Result]):
+class Errand:
     """A coroutine that runs at once, and without a task until it waits for anything but a `Pending`.
 
     From then on it is a task like any other. What needs one before it waits, as `asyncio.timeout` does,
     comes behind `await in_task()`. It has a context of its own, as tasks have.
     """
 
-    __slots__ = ("_context", "_loop", "_task", "_waits_for", "_work", "is_done", "result")
+    # How every errand begins
+    is_done = False
+    """Whether the coroutine has returned: without a task, and without an exception."""
+    _task: asyncio.Task[None] | None = None
+    _waits_for: Pending[Any] | None = None
 
-    result: Result
-    """What the coroutine returned, if it `is_done`: without a task, and without an exception."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         """Run until it first has to wait.
 
         Args:
@@ -62,9 +63,6 @@ class Errand(Generic[Result]):
         self._loop = loop
         self._work = work
         self._context = copy_context()
-        self._task: asyncio.Task[Result] | None = None
-        self._waits_for: Pending[Any] | None = None
-        self.is_done = False
         self._go_on()
 
     def cancel(self) -> None:
@@ -82,9 +80,8 @@ class Errand(Generic[Result]):
         self._waits_for = None
         try:
             waits_for = self._context.run(self._work.send, None)
-        except StopIteration as end:
+        except StopIteration:
             self.is_done = True
-            self.result = end.value
         except Exception as error:  # noqa: BLE001 - a task would keep it
             self._loop.call_exception_handler({"message": "work failed", "exception": error})
         else:

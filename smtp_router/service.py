@@ -6,11 +6,9 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from smtp_router.config.load import Loaded, load
 from smtp_router.config.settings import Settings
@@ -37,7 +35,7 @@ from smtp_router.routing.router import UNKNOWN_USER, Router
 from smtp_router.routing.status import status
 from smtp_router.routing.traces import Traces
 from smtp_router.smtp.certificate import certificate_problems
-from smtp_router.smtp.guard import RESERVED_FILES, Guard
+from smtp_router.smtp.guard import RESERVED_FILES
 from smtp_router.smtp.listener import Listener
 from smtp_router.smtp.login import mechanisms_for
 from smtp_router.smtp.sender import SmtpSender
@@ -108,7 +106,7 @@ class Service:
         )
         self._traces = Traces()
         self._control = self._controlled(loaded)
-        self._router = Router(
+        router = Router(
             self._epochs,
             sender or self._sender,
             clock,
@@ -117,9 +115,14 @@ class Service:
             doubts=self._doubts,
             traces=self._traces,
         )
+        self.route = router.route
+        """Deliver a message; what the client hears."""
+        self.wall_clock = clock.wall
+        """The present, in UTC."""
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = fellows.turns(clock)
-        self._guard = fellows.guard(lambda: epochs.current.settings, clock, files)
+        self.guard = fellows.guard(lambda: epochs.current.settings, clock, files)
+        """Counts what clients do."""
         self._listeners: list[Listener] = []
         self._notify = notify
         self._watch: LoopWatch | None = None
@@ -312,11 +315,6 @@ class Service:
         """The settings that count now."""
         return self._epochs.current.settings
 
-    @property
-    def guard(self) -> Guard:
-        """Counts what clients do."""
-        return self._guard
-
     def user_at(self, address: str) -> str | None:
         """The user that clients from this address are without a login."""
         return self._epochs.current.networks.user_at(address)
@@ -326,9 +324,10 @@ class Service:
         route = self._epochs.current.routes.get(user)
         if route is None:
             return UNKNOWN_USER
-        if not may_send_as(route.user, mail_from):
+        found = route.user
+        if found.senders and not may_send_as(found, mail_from):
             return SENDER
-        return None if self._turns.take(user, route.user.rate) else TOO_OFTEN
+        return None if self._turns.take(user, found.rate) else TOO_OFTEN
 
     def max_sessions(self, user: str) -> int | None:
         """How many sessions this user may have at the same time."""
@@ -352,10 +351,6 @@ class Service:
         """The mechanisms that the stored passwords can answer."""
         return mechanisms_for(self._epochs.current.password_kinds)
 
-    def route(self, message: Message) -> Coroutine[Any, Any, Reply]:
-        """Deliver a message; what the client hears."""
-        return self._router.route(message)
-
     def gone(self, message: Message, unheard: Reply | None = None) -> None:
         """The client of a message has gone: while it is being routed, or before it heard this reply."""
         if not self.settings.duplicate_damping:
@@ -367,11 +362,7 @@ class Service:
 
     def new_id(self) -> str:
         """20 characters that no other message has."""
-        return f"{self._ids.getrandbits(80):020x}"
-
-    def wall_clock(self) -> datetime:
-        """The present, in UTC."""
-        return self._clock.wall()
+        return self._ids.getrandbits(80).to_bytes(10, "big").hex()
 
 
 def _ledger(loaded: Loaded, state: StateFile) -> Ledger:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from smtp_router.core.content import Stuffed, canonical, dot_lines, double
-from smtp_router.smtp.newlines import LineEnds, has_bare_newlines
+from smtp_router.smtp.newlines import LineEnds
 
 LARGE_OCTETS = 32 * 1024
 """Smaller pieces are put together: a client may send an octet at a time."""
@@ -64,18 +64,6 @@ class Body:
             self._small += octets
             if len(self._small) >= LARGE_OCTETS:
                 self._flush()
-
-    def take_all(self, octets: bytes) -> None:
-        """Take content that is all there is, whole lines without a dot at the start of any.
-
-        So most messages come. What `add` and `end` would make of it, in a third of the time.
-        """
-        self.octets = self._size = size = len(octets)
-        self.is_too_big = size > self._max
-        self.had_no_room = self._is_full()
-        if not self.is_too_big and not self.had_no_room:
-            self._pieces.append(octets)
-            self.has_bare_newlines = has_bare_newlines(octets)
 
     def end(self) -> None:
         """No more will come."""

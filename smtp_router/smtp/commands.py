@@ -35,11 +35,13 @@ _COMMAND = re.compile(rb"([A-Za-z0-9]++)(?: ([^\x00-\x1f\x7f]*+))?")
 # clients write them. Read at once, it takes a quarter of the time that it takes in steps, which make the
 # same of it.
 _ATOM = rb"[A-Za-z0-9!#$&'*+/=?^_`{|}~%-]++"
-_PLAIN = re.compile(
-    rb"(?i:(MAIL) FROM|RCPT TO):<(" + _ATOM + rb"(?:\." + _ATOM + rb")*+"
-    rb"@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+)>"
-    rb"(?(1)(?: (?i:SIZE)=([0-9]{1,20}))?(?: (?i:BODY)=((?i:7BIT|8BITMIME)))?)"
+_PLAIN = rb":<(" + _ATOM + rb"(?:\." + _ATOM + rb")*+@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+)>"
+_PLAIN_MAIL = re.compile(
+    rb"(?i:MAIL FROM)"
+    + _PLAIN
+    + rb"(?: (?i:SIZE)=([0-9]{1,20}))?(?: (?i:BODY)=((?i:7BIT|8BITMIME)))?\r\n"
 )
+_PLAIN_RCPT = re.compile(rb"(?i:RCPT TO)" + _PLAIN + rb"\r\n")
 _MAX_PLAIN_OCTETS = 65
 """Of such an address; no label in it is longer than the 63 octets that it may have (RFC 1035 2.3.4)."""
 _CHUNK = re.compile(rb"([0-9]{1,19})(?: +(LAST))?", re.IGNORECASE)
@@ -121,25 +123,38 @@ def parse_command(line: bytes) -> tuple[bytes, bytes]:
     return verb, argument.rstrip(b" ")
 
 
-def parse_plain(line: bytes) -> tuple[bool, tuple[str, Parameters]] | None:
-    """A line that is a plain MAIL or RCPT behind EHLO: whether it is MAIL, and what its argument says.
+def plain_mail(command: bytes) -> tuple[str, Parameters] | None:
+    """What a plain MAIL says, behind EHLO.
 
-    The size that it may declare is still to be looked at: see `check_size`.
+    The size that it may declare is still to be looked at: see `declared_octets`.
+
+    Args:
+        command: a line, with its CRLF.
 
     Returns:
-        `None`: it is another one, or has to be read in steps: `parse_command`, then its argument.
+        Address and parameters; `None`, if it is another command, or has to be read in steps:
+        `parse_command`, then its argument.
     """
-    plain = _PLAIN.fullmatch(line)
+    plain = _PLAIN_MAIL.fullmatch(command)
     if plain is None:
         return None
-    mail, address, size, body = plain.groups()
+    address = plain[1]
     if len(address) > _MAX_PLAIN_OCTETS:
         return None
-    parameters = NO_PARAMETERS
-    if size or body:
-        given = {"SIZE": size, "BODY": body}
-        parameters = MappingProxyType({word: value.decode() for word, value in given.items() if value})
-    return mail is not None, (address.decode(), parameters)
+    if plain.lastindex == 1:
+        return address.decode(), NO_PARAMETERS
+    given = {"SIZE": plain[2], "BODY": plain[3]}
+    parameters = {word: value.decode() for word, value in given.items() if value}
+    return address.decode(), MappingProxyType(parameters)
+
+
+def plain_rcpt(command: bytes) -> str | None:
+    """The address that a plain RCPT names, without any parameters; otherwise as `plain_mail`."""
+    plain = _PLAIN_RCPT.fullmatch(command)
+    if plain is None:
+        return None
+    address = plain[1]
+    return None if len(address) > _MAX_PLAIN_OCTETS else address.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +201,14 @@ def parse_mail(argument: bytes, *, esmtp: bool, tls: bool, max_bytes: int) -> Pa
     if "REQUIRETLS" in parameters and not tls:
         raise Refused(530, "5.7.10", "REQUIRETLS needs an encrypted connection")
     address = _address(path, utf8="SMTPUTF8" in parameters, bad="5.1.7")
-    check_size(parameters, max_bytes)
+    if declared_octets(parameters) > max_bytes:
+        raise Refused(552, "5.3.4", f"The message is bigger than {max_bytes} octets")
     return PathArgument(address, parameters)
 
 
-def check_size(parameters: Parameters, max_bytes: int) -> None:
-    """See that the size that MAIL declares is within the limit (RFC 1870 6.1).
-
-    Raises:
-        Refused: 552.
-    """
-    if int(parameters.get("SIZE") or 0) > max_bytes:
-        raise Refused(552, "5.3.4", f"The message is bigger than {max_bytes} octets")
+def declared_octets(parameters: Parameters) -> int:
+    """The size that MAIL declares (RFC 1870 6.1), or 0."""
+    return int(parameters.get("SIZE") or 0)
 
 
 def parse_rcpt(argument: bytes, *, esmtp: bool, utf8: bool) -> PathArgument:

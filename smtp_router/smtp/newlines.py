@@ -7,9 +7,10 @@ _CLEAN = (None, "\r\n")
 
 def has_bare_newlines(content: bytes) -> bool:
     """Whether there is a CR or LF that is not part of CRLF, or a NUL: `LineEnds` for a single piece."""
-    decoder = IncrementalNewlineDecoder(None, translate=False)
-    decoder.decode(content.decode("latin-1"), True)  # noqa: FBT003 - it is the last piece
-    return decoder.newlines not in _CLEAN or b"\0" in content
+    text = content.decode("latin-1")  # a character for each octet, and looking for one takes a sixth
+    decoder = IncrementalNewlineDecoder(None, False)  # noqa: FBT003 - nothing is translated
+    decoder.decode(text, True)  # noqa: FBT003 - it is the last piece
+    return decoder.newlines not in _CLEAN or "\0" in text
 
 
 class LineEnds:
@@ -31,8 +32,9 @@ class LineEnds:
 
     def feed(self, piece: bytes, *, last: bool = False) -> None:
         """Look at the next piece; a CR at its end waits for what follows, but for the last one's."""
-        self._decoder.decode(piece.decode("latin-1"), last)  # a character for each octet
-        self._has_nul = self._has_nul or b"\0" in piece
+        text = piece.decode("latin-1")
+        self._decoder.decode(text, last)
+        self._has_nul = self._has_nul or "\0" in text
 
     @property
     def bare(self) -> bool:

@@ -3,6 +3,9 @@
 A whole command has to come within `idle_s`: an octet now and then is no sign of life. Content may take
 as long as it needs, but no pause may be that long, and once `UPLOAD_GRACE_S` have passed its average has
 to be `min_upload_bytes_per_s`.
+
+Nobody looks at a clock for what a client says: it counts from when it is looked after next, which is
+several times within every limit.
 """
 
 from smtp_router.config.settings import Settings
@@ -18,37 +21,42 @@ TOO_SLOW = Reply(code=421, enhanced="4.4.2", text="The message comes too slowly"
 
 
 class Patience:
-    """Watches one session's clock; an instant is whatever clock the session goes by."""
+    """Watches one session's clock; an instant is whatever clock the one who looks goes by."""
 
-    _upload_began: float | None = None
+    # How every session begins: it is the client's turn
+    heard_at: float | None = None
+    """When something came last that counts; `None`: since the last look."""
+    _is_upload = False
+    _began_at: float | None = None
     _octets = 0
 
-    def __init__(self, now: float) -> None:
-        """It is the client's turn."""
-        self.heard = now
-        """When something came last that counts; to be set where a command is answered."""
-
-    def begin_turn(self, now: float) -> None:
+    def begin_turn(self) -> None:
         """A command was answered, or a challenge sent: the next one is awaited."""
-        self.heard = now
-        self._upload_began = None
+        self.heard_at = None
+        self._is_upload = False
 
-    def begin_upload(self, now: float) -> None:
-        """Content is awaited."""
-        self.heard = self._upload_began = now
-        self._octets = 0
+    def begin_upload(self) -> None:
+        """Content is awaited, if it was not before."""
+        if not self._is_upload:
+            self._is_upload = True
+            self._began_at = None
+            self._octets = 0
 
-    def hear(self, octets: int, now: float) -> None:
+    def hear(self, octets: int) -> None:
         """Octets of content have come."""
-        self.heard = now
+        self.heard_at = None
         self._octets += octets
 
     def verdict(self, settings: Settings, now: float) -> Reply | None:
         """What to tell a client that has used it up; `None` while there is some left."""
-        if now - self.heard >= settings.idle_s:
+        if self.heard_at is None:
+            self.heard_at = now
+        elif now - self.heard_at >= settings.idle_s:
             return IDLE
-        if self._upload_began is None:
+        if not self._is_upload:
             return None
-        elapsed = now - self._upload_began
+        if self._began_at is None:
+            self._began_at = now
+        elapsed = now - self._began_at
         slow = self._octets < elapsed * settings.min_upload_bytes_per_s
         return TOO_SLOW if slow and elapsed >= UPLOAD_GRACE_S else None

@@ -13,7 +13,7 @@ from typing import Any, cast
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
-from smtp_router.core.message import Message, received
+from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand
 from smtp_router.smtp import login
@@ -30,16 +30,14 @@ from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import (
     Answer,
     Farewell,
-    GoAhead,
     LogIn,
     Receive,
     StartTls,
     Step,
-    Submit,
     answer,
 )
 from smtp_router.smtp.tls import TLS_HANDSHAKE_S, facts
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event
+from smtp_router.smtp.wire import Event
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +60,7 @@ class ClientSession(Link):
     _conversation: Conversation
 
     # How every session begins
-    _work: Errand[Answer | None] | None = None
+    _work: Errand | None = None
     _later: asyncio.Handle | None = None
     _counted_user: str | None = None
     _held_octets = 0
@@ -77,7 +75,7 @@ class ClientSession(Link):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: it hears the banner before anything it says is answered."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-        self._patience = Patience(self._now())
+        self._patience = Patience()
         if not self._peer_is_told:
             peername = transport.get_extra_info("peername")
             if isinstance(peername, tuple):
@@ -107,26 +105,44 @@ class ClientSession(Link):
         All there is to a command, or to content, mostly comes in one segment, from clients that wait for
         each reply. Then it goes around the wire, which would take three times as long for the same.
         """
-        if self._is_idle:
-            if self._wire.in_content:
-                if self._wire.take_content(data):
-                    self._end_content()
-                    return
-            elif len(data) <= MAX_LINE_OCTETS:
-                line, end, more = data.partition(b"\r\n")
-                if end and not more:
-                    self._command(line)
-                    return
-            self._is_idle = False
+        if self._is_idle and self._work is None:
+            try:
+                step = self._conversation.at_once(data)
+            except Exception as error:  # noqa: BLE001 - as in `_step`
+                step = self._fault(error)
+            if step.__class__ is Answer:
+                self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # it is open
+                self._patience.heard_at = None
+                return
+            if step.__class__ is Message:
+                self._submit(step)
+                return
+            if step is not None:
+                self._go_on(step)
+                return
+        self._is_idle = False
         self._hear(data)
+
+    def _go_on(self, step: Step) -> None:
+        """Do what seldom follows from a segment."""
+        if step.__class__ is LogIn:
+            step = self._log_in_at_once(step) or step
+        if step.__class__ is Answer:
+            self._write(step.octets)
+            self._patience.heard_at = None
+        else:
+            self._is_idle = False
+            self._advance(step)
 
     def _hear(self, data: bytes) -> None:
         """Octets have come, in whatever pieces."""
         if self._is_early:
             self._refuse_early_talker()
             return
+        if self._conversation.awaits_content:
+            self._begin_content()
         if self._wire.in_body:
-            self._patience.hear(len(data), self._now())
+            self._patience.hear(len(data))
         self._wire.feed(data)
         if self._work is None and self._later is None:
             self._advance()
@@ -177,6 +193,8 @@ class ClientSession(Link):
             return
         if self._later is not None or (self._work is not None and not self._challenged):
             return  # it is our turn
+        if self._conversation.awaits_content:
+            self._patience.begin_upload()
         reply = self._patience.verdict(self._site.settings, now)
         if reply is not None:
             self._complain("client timed out", reply=str(reply))
@@ -235,44 +253,6 @@ class ClientSession(Link):
 
     # From events to answers
 
-    def _command(self, line: bytes) -> None:
-        """Answer the only command there is."""
-        try:
-            step = self._conversation.on(line)
-        except Exception as error:  # noqa: BLE001 - as in `_step`
-            step = self._fault(error)
-        transport = self.transport
-        assert transport is not None
-        if step.__class__ is LogIn:
-            step = self._log_in_at_once(step) or step
-        if step.__class__ is Answer:
-            self._outbox.write(transport, step.octets)
-            self._patience.heard = self._now()
-        elif step.__class__ is GoAhead:
-            self._outbox.write(transport, step.octets)
-            self._patience.begin_upload(self._now())
-            self._wire.start_content(step.content)
-        elif step.__class__ is Farewell:
-            self._outbox.write(transport, step.octets)
-            self._close()
-        else:
-            self._is_idle = False
-            self._advance(step)
-
-    def _end_content(self) -> None:
-        """Go on behind content that came as a whole."""
-        self._is_idle = False
-        step: Step | None
-        try:
-            step = self._conversation.content_received()
-        except Exception as error:  # noqa: BLE001 - as in `_step`
-            step = self._fault(error)
-        if step.__class__ is Submit:
-            step = self._submit(step)
-            if step is None:
-                return  # as nearly always: it waits for the downstream
-        self._advance(step)
-
     def _advance(self, step: Step | None = None) -> None:
         """Answer all that is complete; the replies of one segment go out in one write.
 
@@ -312,14 +292,17 @@ class ClientSession(Link):
             if result is None:
                 return said
             step = result
-        if isinstance(step, GoAhead):
-            self._patience.begin_upload(self._now())
-            self._wire.start_content(step.content)
-        else:
-            self._patience.begin_turn(self._now())
-            if isinstance(step, Farewell):
-                self._begin_closing()
+        self._patience.begin_turn()
+        if isinstance(step, Farewell):
+            self._begin_closing()
+        elif self._conversation.awaits_content and self._wire.buffered:
+            self._begin_content()
         return said + step.octets
+
+    def _begin_content(self) -> None:
+        """Content comes in pieces."""
+        self._patience.begin_upload()
+        self._wire.start_content(self._conversation.begin_content())
 
     def _settle(self) -> None:
         """See what the answers have changed."""
@@ -341,14 +324,18 @@ class ClientSession(Link):
             not held_octets and not self._draining and self._later is None and self._wire.is_clear
         )
 
-    def _do(self, step: Receive | StartTls | LogIn | Submit) -> Answer | None:
+    def _do(self, step: Receive | StartTls | LogIn | Message) -> Answer | None:
         """What is more than an answer; it may follow later."""
-        if isinstance(step, Submit):
-            return self._submit(step)
-        if isinstance(step, LogIn):
-            return self._log_in_at_once(step) or self._start(self._run(self._log_in(step)))
-        if isinstance(step, Receive):
-            self._patience.begin_upload(self._now())
+        if isinstance(step, Message):
+            self._submit(step)
+        elif isinstance(step, LogIn):
+            result = self._log_in_at_once(step)
+            if result is None:
+                self._start(self._run(self._log_in(step)))
+            return result
+        elif isinstance(step, Receive):
+            self._patience.begin_turn()
+            self._patience.begin_upload()
             self._wire.start_chunk(step.octets, step.body)
         else:
             self._begin_tls()
@@ -360,60 +347,50 @@ class ClientSession(Link):
         except Exception as error:  # noqa: BLE001 - never 5yz, never silence, for our own fault
             return self._fault(error)
 
-    def _submit(self, submit: Submit) -> Answer | None:
-        """Have a message routed; the same as `_start`."""
-        self._hold(submit.content.size)
-        return self._start(self._route(submit))
+    def _submit(self, message: Message) -> None:
+        """Have a message routed."""
+        self._hold(message.size)
+        self._routed = message
+        self._start(self._route(message))
 
-    def _start(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what may have to wait; nothing else of the session is answered until it is done.
 
         Args:
             work: says itself what it comes to, by `_finish`.
-
-        Returns:
-            Its answer, if it did not have to wait; else that follows in its own time.
         """
         errand = Errand(self.loop, work)
-        if errand.is_done:
-            return errand.result
-        self._work = errand
-        return None
+        if not errand.is_done:
+            self._work = errand
 
-    async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
+    async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         try:
             result = await work
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - as in `_step`
             result = self._ended_by(error)
-        return self._finish(result)
+        self._finish(result)
 
-    async def _route(self, submit: Submit) -> Answer | None:
-        conversation, site = self._conversation, self._site
+    async def _route(self, message: Message) -> None:
         result: Answer | None
         try:
-            self._routed = message = received(
-                submit.content,
-                id=site.new_id(),
-                user=conversation.user or "",
-                session=conversation.session,
-                received_at=site.wall_clock(),
-                mail_from=submit.mail_from,
-                rcpt_tos=submit.rcpt_tos,
-                mail_parameters=submit.mail_parameters,
-                rcpt_parameters=submit.rcpt_parameters,
-            )
-            reply = await site.route(message)
-            self._routed = None
+            reply = await self._site.route(message)
             transport = self.transport
-            if self._closing_since is not None or transport is None or transport.is_closing():
+            if transport is None or transport.is_closing() or self._closing_since is not None:
+                self._routed = None
                 fields = {"id": message.id, "reply": str(reply)}
                 log.warning("client gone before the reply", extra={"fields": fields})
-                site.gone(message, reply)
+                self._site.gone(message, reply)
+            elif self._is_idle:  # and nothing else was said meanwhile, as nearly always
+                self._outbox.write(transport, f"{reply}\r\n".encode("ascii"))
+                self._work = self._routed = None
+                self._patience.begin_turn()
+                self._hold(0)
+                return
             result = answer(reply)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - as in `_step`
-            self._routed = None
             result = self._ended_by(error)
-        return self._finish(result)
+        self._routed = None
+        self._finish(result)
 
     def _ended_by(self, error: BaseException) -> Answer | None:
         """What is to be said about work that was cut off, or that failed."""
@@ -422,34 +399,21 @@ class ClientSession(Link):
         self._begin_closing()
         return None
 
-    def _finish(self, result: Answer | None) -> Answer | None:
-        """Go on behind work that is done.
-
-        Returns:
-            What is still to be said, by whoever has begun it: the work did not have to wait.
-        """
-        if self._work is None:
-            return result
-        self._work = None
+    def _finish(self, result: Answer | None) -> None:
+        """Go on behind work that is done."""
+        had_to_wait, self._work = self._work is not None, None
         self._challenged = False
-        self._patience.begin_turn(self._now())
+        self._patience.begin_turn()
         transport = self.transport
         if transport is None:
             self._leave()
-            return None
-        if transport.is_closing():
-            return None
-        if result is not None:
-            self._outbox.write(transport, result.octets)
-            if result.__class__ is Farewell:
-                self._begin_closing()
-        if self._closing_since is not None:
-            self._close()
-        elif self._wire.buffered or self._is_paused or self._draining:
-            self._advance()
-        else:
-            self._rest()
-        return None
+        elif not transport.is_closing():
+            if result is not None:
+                self._outbox.write(transport, result.octets)
+                if isinstance(result, Farewell):
+                    self._begin_closing()
+            if had_to_wait or self._is_idle:  # else `_advance` has begun it, and goes on
+                self._advance()
 
     def _fault(self, error: Exception) -> Answer:
         fields = {"peer": self._peer[0], "user": self._conversation.user}
@@ -531,7 +495,7 @@ class ClientSession(Link):
         return self._conversation.logged_in(None)
 
     async def _ask(self, text: bytes) -> bytes | None:
-        self._patience.begin_turn(self._now())
+        self._patience.begin_turn()
         return await self._challenge(text)
 
     def _count_user(self, user: str | None) -> Reply | None:

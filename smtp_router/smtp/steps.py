@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from smtp_router.core.content import Stuffed
-from smtp_router.core.message import Parameters
+from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
 
@@ -22,17 +21,6 @@ class Answer:
 @dataclass(slots=True)
 class Farewell(Answer):
     """Write this, and end the connection."""
-
-
-@dataclass(slots=True)
-class GoAhead(Answer):
-    """Write this; what comes next is content.
-
-    Args:
-        content: where it goes.
-    """
-
-    content: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +49,8 @@ class LogIn:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(slots=True)
-class Submit:
-    """Route this transaction, and answer with what comes of it."""
-
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    mail_parameters: Parameters
-    rcpt_parameters: tuple[Parameters, ...]
-    content: Stuffed = field(repr=False)
-
-
-Step = Answer | StartTls | Receive | LogIn | Submit
+Step = Answer | StartTls | Receive | LogIn | Message
+"""A message is to be routed, and the answer is what comes of it."""
 
 
 def answer(reply: Reply, *, close: bool = False) -> Answer:

@@ -16,9 +16,11 @@ from smtp_router.smtp.body import Body
 MAX_LINE_OCTETS = 12_288
 """The longest command line of all, with CRLF: an AUTH line (RFC 4954 4)."""
 
+_DOT = ord(".")
 _DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
-_HELD = len(_END) - 1
+_END_OCTETS = len(_END)
+_HELD = _END_OCTETS - 1
 _BEGINNINGS = tuple(_END[:octets] for octets in range(_HELD, 0, -1))
 
 
@@ -34,16 +36,29 @@ Event: TypeAlias = bytes | Mark
 """`bytes` is one command line, without its CRLF."""
 
 
+def whole_content(octets: bytes) -> bytes | None:
+    """All of the content, where it comes at once, and no line of it begins with a dot, as most does.
+
+    Returns:
+        What a `Wire` makes of it; `None`, if it takes one to know what these are.
+    """
+    if not octets.endswith(_END) or octets[0] == _DOT:
+        return None
+    end = len(octets) - _END_OCTETS
+    if octets.find(_DOT_LINE, 0, octets.rfind(b".", 0, end) + 1) >= 0:
+        return None  # it may have ended earlier
+    return octets[: end + 2]
+
+
 class Wire:
     """Cuts one connection's octets into events."""
 
     # Between commands, nothing received
-    in_content = False
-    """Whether what comes next is content, or the rest of it."""
     _data = b""
     _at = 0  # where the next event begins; what is before it is used up
     _scanned = 0  # up to where there is no line end
     _line_dropped = False
+    _in_content = False
     _body: Body | None = None
     _held = b""
     _chunk_left: int | None = None
@@ -51,12 +66,12 @@ class Wire:
     @property
     def in_body(self) -> bool:
         """Whether what comes next is content, or a chunk of it."""
-        return self.in_content or self._chunk_left is not None
+        return self._in_content or self._chunk_left is not None
 
     @property
     def is_clear(self) -> bool:
         """Whether the next octet begins a command."""
-        return self._at == len(self._data) and not self.in_content and self._chunk_left is None
+        return self._at == len(self._data) and not self._in_content and self._chunk_left is None
 
     @property
     def buffered(self) -> int:
@@ -80,7 +95,7 @@ class Wire:
 
     def start_content(self, body: Body) -> None:
         """The next octets are content."""
-        self.in_content = True
+        self._in_content = True
         self._body = body
         self._held = b"\r\n"  # content starts at the start of a line
 
@@ -89,25 +104,9 @@ class Wire:
         self._chunk_left = octets
         self._body = body
 
-    def take_content(self, octets: bytes) -> bool:
-        """Take all content at once, where no octet of it has come yet and nothing waits to be cut.
-
-        So most messages come. What `feed` and `next_event` would make of it, in a third of the time.
-
-        Returns:
-            Whether they were all of it and no more; if not, they are still to be fed.
-        """
-        end = len(octets) - len(_END)
-        if not octets.endswith(_END) or octets.startswith(b"."):
-            return False
-        if octets.find(_DOT_LINE, 0, octets.rfind(b".", 0, end) + 1) >= 0:
-            return False  # it may have ended earlier
-        self._end_content().take_all(octets[: end + 2])
-        return True
-
     def next_event(self) -> Event | None:
         """The next event, or `None` until more octets have come."""
-        if self.in_content:
+        if self._in_content:
             return self._content()
         if self._chunk_left is not None:
             return self._chunk(self._chunk_left)
@@ -150,7 +149,9 @@ class Wire:
         end = seen.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self._at = self._scanned = len(self._data) - (len(seen) - end - len(_END))
-            self._end_content().add(seen[start : end + 2], dots=dot < end)
+            self._body.add(seen[start : end + 2], dots=dot < end)
+            self._body = None  # what is in memory of it is not ours any more
+            self._in_content = False
             return Mark.CONTENT
         self.clear()
         self._held = held = next(filter(seen[-_HELD:].endswith, _BEGINNINGS), b"")
@@ -158,13 +159,6 @@ class Wire:
         if piece:
             self._body.add(piece, dots=dot >= 0)
         return None
-
-    def _end_content(self) -> Body:
-        """Here it ends; what is in memory of it is not ours any more."""
-        body, self._body = self._body, None
-        assert body is not None
-        self.in_content = False
-        return body
 
     def _chunk(self, left: int) -> Mark | None:
         piece = self._data[self._at : self._at + left]

@@ -43,7 +43,7 @@ from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.parameters import Peer, mail_parameters
 from smtp_router.smtp.patience import IDLE, TOO_SLOW
 from smtp_router.smtp.session import READY_FOR_TLS, SHUTTING_DOWN, TOO_EARLY
-from smtp_router.smtp.steps import Answer, Farewell, GoAhead, Receive
+from smtp_router.smtp.steps import Answer, Farewell, Receive
 from smtp_router.smtp.transaction import MAX_RECEIVED_FIELDS
 from smtp_router.smtp.verdict import LOGIN_CODES, AttemptEnded, together, verdict
 from smtp_router.smtp.wire import Mark
@@ -455,9 +455,10 @@ def _sends(conversation: Conversation, awaited: object, content: Content) -> obj
         if awaited.body:
             awaited.body.add(content)
         return conversation.on(Mark.CHUNK)
-    assert isinstance(awaited, GoAhead)
-    awaited.content.add(content)
-    awaited.content.end()
+    assert conversation.awaits_content
+    body = conversation.begin_content()
+    body.add(content)
+    body.end()
     return conversation.on(Mark.CONTENT)
 
 

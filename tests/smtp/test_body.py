@@ -147,29 +147,6 @@ def test_what_finds_no_room_is_dropped_and_stays_so(large: int, *, stuffed: bool
     assert body.held_octets == 0
 
 
-LINES = st.lists(
-    st.sampled_from([b"", b"a", b"a.", b"\r", b"\n", b"a\0b", b"\xff"]), min_size=1, max_size=8
-).map(lambda lines: b"".join([line + b"\r\n" for line in lines]))
-
-
-@given(LINES, st.integers(0, 20), st.booleans())
-def test_content_that_is_taken_at_once_is_what_it_is_in_pieces(
-    content: bytes,
-    limit: int,
-    is_full: bool,  # noqa: FBT001 - drawn
-) -> None:
-    at_once = Body(limit, stuffed=True, is_full=lambda: is_full)
-    at_once.take_all(content)
-    at_once.end()
-    body = collect([content], stuffed=True, max_octets=limit, is_full=lambda: is_full)
-    assert joined(at_once) == joined(body)
-    assert at_once.octets == body.octets
-    assert at_once.is_too_big == body.is_too_big
-    assert at_once.had_no_room == body.had_no_room
-    if not body.is_too_big and not body.had_no_room:
-        assert at_once.has_bare_newlines == body.has_bare_newlines
-
-
 # Memory
 
 

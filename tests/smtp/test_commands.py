@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from smtp_router.smtp.commands import (
     PathArgument,
     Refused,
-    check_size,
+    declared_octets,
     parse_command,
     parse_mail,
-    parse_plain,
     parse_rcpt,
+    plain_mail,
+    plain_rcpt,
 )
 
 MAX_BYTES = 1000
@@ -304,6 +305,7 @@ PARAMETERS = st.lists(st.sampled_from(GIVEN), max_size=3).map(b"".join)
 @example(b"MAIL FROM:", b"a.b@c-d.example", b"")
 @example(b"RCPT TO:", b"a%c@" + b"y" * 63, b"")
 @example(b"RCPT TO:", b"a@" + b"y" * 64, b"")
+@example(b"MAIL FROM:", b"a@" + b"y" * 64, b"")
 @example(b"RCPT TO:", b"a@b..c", b"")
 @example(b"RCPT TO:", b"a@b.-c", b"")
 @example(b"RCPT TO:", b"a@b-", b"")
@@ -312,33 +314,45 @@ PARAMETERS = st.lists(st.sampled_from(GIVEN), max_size=3).map(b"".join)
 @example(b"RCPT TO:", b"a" * 253 + b"@b", b"")
 def test_a_plain_line_is_read_as_in_steps(command: bytes, path: bytes, parameters: bytes) -> None:
     line = command + b"<" + path + b">" + parameters
-    found = parse_plain(line)
-    if found is None:
-        return
-    verb, argument = parse_command(line)
-    if verb == b"RCPT":
-        assert found == (False, rcpt(argument))
-        return
-    assert found == (True, parse_mail(argument, esmtp=True, tls=False, max_bytes=10**20))
-    sizes = []
-    for check in (lambda: check_size(found[1][1], MAX_BYTES), lambda: mail(argument)):
-        try:
-            check()
-        except Refused as refused:
-            sizes.append(refused.reply)
-    assert not sizes or sizes[0] == sizes[1]
+    found, to = plain_mail(line + b"\r\n"), plain_rcpt(line + b"\r\n")
+    assert found is None or to is None
+    if found is not None:
+        verb, argument = parse_command(line)
+        assert verb == b"MAIL"
+        assert found == parse_mail(argument, esmtp=True, tls=False, max_bytes=10**20)
+        if declared_octets(found[1]) > MAX_BYTES:
+            with pytest.raises(Refused, match="552"):
+                mail(argument)
+        else:
+            assert mail(argument) == found
+    if to is not None:
+        verb, argument = parse_command(line)
+        assert verb == b"RCPT"
+        for esmtp in (True, False):
+            assert (to, {}) == rcpt(argument, esmtp=esmtp)
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"\r", b"\n", b"\n\r", b"\r\n\r\n", b"\r\nNOOP\r\n", b" \r\n", b"\0\r\n"]
+)
+def test_a_plain_line_is_a_whole_one_and_no_more(end: bytes) -> None:
+    assert plain_mail(b"MAIL FROM:<a@b>" + end) is None
+    assert plain_rcpt(b"RCPT TO:<a@b>" + end) is None
 
 
 @pytest.mark.parametrize("address", [b"a@b", b"first.last+tag@mail-1.b.example", b"o'hara%x@b.example"])
 def test_nearly_every_address_is_plain(address: bytes) -> None:
-    path = PathArgument(address.decode(), {})
-    assert parse_plain(b"MAIL FROM:<%b>" % address) == (True, path)
-    assert parse_plain(b"rcpt to:<%b>" % address) == (False, path)
+    for end in (b"\r\n", b" SIZE=9\r\n"):
+        found = plain_mail(b"MAIL FROM:<%b>" % address + end)
+        assert found
+        assert found[0] == address.decode()
+    assert plain_rcpt(b"rcpt to:<%b>\r\n" % address) == address.decode()
 
 
 @pytest.mark.parametrize(
     ("given", "parameters"),
     [
+        (b"", {}),
         (b" SIZE=123", {"SIZE": "123"}),
         (b" size=123", {"SIZE": "123"}),
         (b" BODY=8BITMIME", {"BODY": "8BITMIME"}),
@@ -347,5 +361,5 @@ def test_nearly_every_address_is_plain(address: bytes) -> None:
     ],
 )
 def test_what_clients_say_about_the_content_is_plain(given: bytes, parameters: dict[str, str]) -> None:
-    assert parse_plain(b"MAIL FROM:<a@b.example>" + given) == (True, ("a@b.example", parameters))
-    assert parse_plain(b"RCPT TO:<a@b.example>" + given) is None
+    assert plain_mail(b"mail FROM:<a@b.example>%b\r\n" % given) == ("a@b.example", parameters)
+    assert (plain_rcpt(b"RCPT TO:<a@b.example>%b\r\n" % given) is None) == bool(given)

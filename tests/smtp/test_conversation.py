@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smtp_router import Message
 from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings
-from smtp_router.core.content import Stuffed
 from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, MAX_UNKNOWN_COMMANDS, Conversation
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, Farewell, GoAhead, LogIn, Receive, StartTls, Step, Submit
+from smtp_router.smtp.steps import Answer, Farewell, LogIn, Receive, StartTls, Step
 from smtp_router.smtp.wire import Mark
 from tests.running import one_user
 from tests.site import OpenSite
@@ -54,9 +54,10 @@ def send(talk: Conversation, wire: bytes) -> Step:
     """Say DATA, and send this; the answer to it."""
     step = say(talk, b"DATA")
     assert said(step) == "354"
-    assert isinstance(step, GoAhead)
-    step.content.add(wire)
-    step.content.end()
+    assert talk.awaits_content
+    body = talk.begin_content()
+    body.add(wire)
+    body.end()
     return talk.on(Mark.CONTENT)
 
 
@@ -119,14 +120,15 @@ def reach(state: str, *, max_bytes: int = MAX_BYTES) -> Conversation:
 
 @pytest.mark.parametrize(("line", "state", "code"), list(cells()))
 def test_a_verb_in_a_state(line: bytes, state: str, code: str) -> None:
-    step = say(reach(state), line)
+    talk = reach(state)
+    step = say(talk, line)
     if code == "yes":
         assert step == LogIn(line.split()[1].decode(), None)
     else:
         assert said(step).split()[0] == code
         assert isinstance(step, Answer)
         assert isinstance(step, Farewell) == (code == "221")
-        assert isinstance(step, GoAhead) == (code == "354")
+        assert talk.awaits_content == (code == "354")
 
 
 @pytest.mark.parametrize("line", [b"RSET", b"EHLO other.example", b"HELO other.example"])
@@ -156,7 +158,7 @@ def test_what_is_refused_or_asked_in_between_changes_nothing(line: bytes) -> Non
     talk = reach("RCPT")
     say(talk, line)
     step = send(talk, b"hello\r\n")
-    assert isinstance(step, Submit)
+    assert isinstance(step, Message)
     assert (step.mail_from, step.rcpt_tos) == ("a@a.example", ("b@b.example",))
 
 
@@ -284,7 +286,7 @@ def test_parameters_reach_the_message() -> None:
     talk.on(b"MAIL FROM:<a@a.example> size=%d body=8bitmime" % MAX_BYTES)
     talk.on(b"RCPT TO:<b@b.example>")
     step = send(talk, b"x\r\n")
-    assert isinstance(step, Submit)
+    assert isinstance(step, Message)
     assert step.mail_parameters == {"SIZE": str(MAX_BYTES), "BODY": "8bitmime"}
 
 
@@ -315,7 +317,7 @@ def test_a_recipient_too_many_is_refused_and_the_others_stay() -> None:
     replies = [said(say(talk, b"RCPT TO:<c@b.example>")) for _ in range(3)]
     assert replies == ["250 2.1.5", "250 2.1.5", "452 4.5.3"]
     step = send(talk, b"")
-    assert isinstance(step, Submit)
+    assert isinstance(step, Message)
     assert step.rcpt_tos == ("b@b.example", "c@b.example", "c@b.example")
 
 
@@ -334,7 +336,7 @@ def test_a_line_that_is_too_long_is_refused() -> None:
 )
 def test_content_above_the_limit_is_refused(wire: bytes, *, taken: bool) -> None:
     step = send(reach("RCPT"), wire)
-    assert isinstance(step, Submit) if taken else said(step) == "552 5.3.4"
+    assert isinstance(step, Message) if taken else said(step) == "552 5.3.4"
 
 
 def test_content_too_big_ends_its_transaction_only() -> None:
@@ -360,15 +362,17 @@ def test_content_is_submitted_with_the_envelope_as_it_was_given() -> None:
         b"RCPT TO:<postmaster>",
     )
     step = send(talk, b"..a\r\n.b\r\n")
-    assert isinstance(step, Submit)
-    assert isinstance(step.content, Stuffed)
-    assert step.content.content() == b".a\r\nb\r\n"
-    assert step == Submit(
+    assert isinstance(step, Message)
+    assert step == Message(
+        id="message-1",
+        user="app@app.example",
+        session=talk.session,
+        received_at=OpenSite(SETTINGS).wall_clock(),
         mail_from="",
         rcpt_tos=("ü@b.example", "postmaster"),
         mail_parameters={"BODY": "8BITMIME", "SMTPUTF8": None},
         rcpt_parameters=({}, {}),
-        content=step.content,
+        content=b".a\r\nb\r\n",
     )
     assert not talk.in_transaction
 
@@ -378,13 +382,13 @@ def test_content_is_submitted_with_the_envelope_as_it_was_given() -> None:
 def test_a_hundred_received_fields_are_a_loop(field: bytes, count: int, *, goes: bool) -> None:
     talk = reach("RCPT", max_bytes=100_000)
     step = send(talk, count * field + b"\r\nReceived: in the body\r\n")
-    assert isinstance(step, Submit) if goes else said(step) == "554 5.4.6"
+    assert isinstance(step, Message) if goes else said(step) == "554 5.4.6"
     assert not talk.in_transaction
 
 
 def test_content_is_not_in_a_repr() -> None:
     step = send(reach("RCPT"), b"secret\r\n")
-    assert isinstance(step, Submit)
+    assert isinstance(step, Message)
     assert "secret" not in repr(step)
     assert "secret" not in repr(say(reach("EHLO"), b"AUTH PLAIN secret"))
 
@@ -435,12 +439,14 @@ def test_no_client_gets_anything_but_well_formed_replies(said: list[tuple[bytes 
             if step.body:
                 step.body.add(content[: step.octets].ljust(step.octets))
             step = talk.on(Mark.CHUNK)
-        if isinstance(step, GoAhead):
+        if talk.awaits_content:
+            assert isinstance(step, Answer)
             check_well_formed(step.octets, greeting=False)
-            step.content.add(content)
-            step.content.end()
+            body = talk.begin_content()
+            body.add(content)
+            body.end()
             step = talk.on(Mark.CONTENT)
-        if isinstance(step, Submit):
+        if isinstance(step, Message):
             assert all(step.rcpt_tos)
             continue
         if isinstance(step, StartTls):

@@ -1,15 +1,19 @@
 """One command a segment, as from a client that waits for each reply: what came before still counts."""
 
 import base64
+import logging
 from collections.abc import Iterator
 
 import pytest
 
+from smtp_router import Message, Reply
 from smtp_router.smtp.session import ClientSession
 from tests.fuzz.rig import PASSWORD, USER, Meeting, Rig, make_settings, rig
+from tests.rawclient import RawReply
 
 LOGIN = b"AUTH PLAIN " + base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()) + b"\r\n"
 MAIL, RCPT = b"MAIL FROM:<a@a.example>\r\n", b"RCPT TO:<b@b.example>\r\n"
+CONTENT = b"a: b\r\n\r\nc\r\n.\r\n"
 
 
 @pytest.fixture
@@ -62,6 +66,97 @@ def test_nothing_is_answered_behind_the_end(lab: Rig) -> None:
     """Under TLS, what came along with the end is handed on."""
     meeting = greeted(lab)
     ended = session(meeting)
-    ended.check(lab.loop.time() + 1e6)  # it has waited too long
+    for seconds in (1, 1_000_000):  # it has waited too long
+        ended.check(lab.loop.time() + seconds)
     ended.data_received(b"NOOP\r\n")
     assert codes(meeting) == [421]
+
+
+# Whole content
+
+
+def in_content(lab: Rig, takes_s: float = 0.0, **settings: object) -> Meeting:
+    """Behind DATA; a login and a delivery take so long."""
+    meeting = lab.meet(make_settings(**settings), takes_s=takes_s)
+    meeting.say([b"EHLO client.example\r\n", LOGIN])
+    meeting.wait()
+    meeting.say([MAIL, RCPT, b"DATA\r\n"])
+    return meeting
+
+
+def test_what_comes_while_a_message_is_routed_is_answered_behind_it(lab: Rig) -> None:
+    meeting = in_content(lab, takes_s=1.0)
+    meeting.say([CONTENT, b"NOOP\r\n"])
+    meeting.wait()
+    meeting.say([b"NOOP\r\n"])
+    replies = meeting.end().replies
+    assert [reply.enhanced for reply in replies[-3:]] == ["2.6.0", "2.0.0", "2.0.0"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("takes_s", [0.0, 1.0])
+def test_content_is_in_memory_until_its_reply(
+    lab: Rig, takes_s: float, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    meeting = in_content(lab, takes_s, max_message_bytes=20, max_memory_bytes=20)
+    guard, route = meeting.keeper.guard, meeting.keeper.route
+    guard.hold(20)  # somebody else's
+    seen = []
+
+    async def look(message: Message) -> Reply:
+        seen.append(guard.is_full())
+        reply = await route(message)
+        if fails:
+            raise RuntimeError
+        return reply
+
+    monkeypatch.setattr(meeting.keeper, "route", look)
+    monkeypatch.setattr(logging.getLogger("smtp_router.smtp.session"), "disabled", fails)
+    meeting.say([CONTENT])
+    meeting.wait()
+    seen.append(guard.is_full())
+    guard.hold(1)
+    assert [*seen, guard.is_full()] == [True, False, True]
+    last = bytes(meeting.pipe.heard).splitlines()[-1]
+    assert last[:3] == (b"451" if fails else b"250")
+
+
+def test_a_client_that_waited_for_a_reply_has_not_been_idle(lab: Rig) -> None:
+    meeting = in_content(lab, takes_s=50.0, idle_s=10)
+    lab.loop.settle(1.0)
+    meeting.say([CONTENT])
+    meeting.wait()
+    lab.loop.settle(9.0)
+    meeting.say([b"NOOP\r\n"])
+    assert codes(meeting) == [250, 250, 354, 250, 250]
+
+
+def test_a_client_that_closes_is_gone_before_it_is_told(
+    lab: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is closed already, and the session does not know yet."""
+    meeting = in_content(lab)
+    unheard = []
+    monkeypatch.setattr(meeting.keeper, "gone", lambda _, reply: unheard.append(reply.code))
+    protocol = session(meeting)
+    meeting.pipe.close()
+    protocol.data_received(CONTENT)
+    assert unheard == [250]
+    assert codes(meeting) == [250, 250, 354]
+
+
+def test_content_that_never_begins_comes_too_slowly(lab: Rig) -> None:
+    meeting = in_content(lab, idle_s=300)
+    lab.loop.settle(40.0)
+    replies = meeting.end().replies
+    assert replies[-1] == RawReply(421, (b"4.4.2 The message comes too slowly",))
+
+
+def test_a_chunk_that_is_announced_is_a_sign_of_life(lab: Rig) -> None:
+    meeting = lab.meet(make_settings(idle_s=10))
+    meeting.say([b"EHLO client.example\r\n", LOGIN, MAIL, RCPT])
+    lab.loop.settle(8.0)
+    meeting.say([b"BDAT 3 LAST\r\n"])
+    lab.loop.settle(8.0)
+    meeting.say([b"abc"])
+    assert codes(meeting) == [250, 250, 250]

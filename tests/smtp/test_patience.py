@@ -11,6 +11,15 @@ from smtp_router.smtp.patience import IDLE, TOO_SLOW, UPLOAD_GRACE_S, Patience
 START = 1000.0
 
 
+def awaited(at: float, *, upload: bool = False) -> Patience:
+    """Looked after at that instant, and from then on a command is awaited, or content."""
+    patience = Patience()
+    if upload:
+        patience.begin_upload()
+    assert patience.verdict(limits(), at) is None
+    return patience
+
+
 def limits(idle_s: float = 300, rate: int = 256) -> Settings:
     return Settings(users=(), idle_s=idle_s, min_upload_bytes_per_s=rate)
 
@@ -19,20 +28,29 @@ def limits(idle_s: float = 300, rate: int = 256) -> Settings:
     ("after_s", "verdict"), [(0, None), (299.9, None), (300, IDLE), (301, IDLE), (1e9, IDLE)]
 )
 def test_a_whole_command_has_to_come_within_idle_s(after_s: float, verdict: Reply | None) -> None:
-    assert Patience(START).verdict(limits(), START + after_s) == verdict
+    assert awaited(START).verdict(limits(), START + after_s) == verdict
 
 
 def test_an_answer_makes_it_the_clients_turn_anew() -> None:
-    patience = Patience(START)
-    patience.begin_turn(START + 299)
+    patience = awaited(START)
+    patience.begin_turn()
+    assert patience.verdict(limits(), START + 299) is None
     assert patience.verdict(limits(), START + 598) is None
     assert patience.verdict(limits(), START + 599) == IDLE
 
 
+def test_nobody_is_idle_before_somebody_has_looked() -> None:
+    """What is heard counts from the next look, which comes several times within every limit."""
+    patience = awaited(START)
+    patience.begin_turn()
+    assert patience.verdict(limits(), START + 1e9) is None
+    assert patience.verdict(limits(), START + 1e9 + 300) == IDLE
+
+
 def test_content_may_pause_for_less_than_idle_s() -> None:
-    patience = Patience(START)
-    patience.begin_upload(START + 100)
-    patience.hear(1_000_000, START + 150)
+    patience = awaited(START, upload=True)
+    patience.hear(1_000_000)
+    assert patience.verdict(limits(), START + 150) is None
     assert patience.verdict(limits(), START + 449) is None
     assert patience.verdict(limits(), START + 450) == IDLE
 
@@ -53,36 +71,43 @@ def test_content_has_to_come_as_fast_as_the_configuration_says(
     octets: int, after_s: float, verdict: Reply | None
 ) -> None:
     """On average, from when it was awaited."""
-    patience = Patience(START)
-    patience.begin_upload(START)
+    patience = awaited(START, upload=True)
     for _ in range(octets):
-        patience.hear(1, START + after_s)
+        patience.hear(1)
     assert patience.verdict(limits(rate=256), START + after_s) == verdict
 
 
 def test_an_octet_now_and_then_is_not_enough() -> None:
-    patience = Patience(START)
-    patience.begin_upload(START)
+    patience = awaited(START, upload=True)
     for second in range(1, 31):
         assert patience.verdict(limits(), START + second - 0.5) is None
-        patience.hear(1, START + second)
+        patience.hear(1)
     assert patience.verdict(limits(), START + 30) == TOO_SLOW
 
 
 def test_behind_its_content_a_client_is_not_slow_any_more() -> None:
-    patience = Patience(START)
-    patience.begin_upload(START)
-    patience.begin_turn(START + 20)
+    patience = awaited(START, upload=True)
+    patience.begin_turn()
+    assert patience.verdict(limits(), START + 20) is None
     assert patience.verdict(limits(), START + 319) is None
 
 
 def test_content_begins_anew_with_each_message() -> None:
-    patience = Patience(START)
-    patience.begin_upload(START)
-    patience.hear(10**9, START + 1)
-    patience.begin_upload(START + 100)
+    patience = awaited(START, upload=True)
+    patience.hear(10**9)
+    patience.begin_turn()
+    patience.begin_upload()
+    assert patience.verdict(limits(), START + 100) is None
     assert patience.verdict(limits(), START + 129) is None
     assert patience.verdict(limits(), START + 130) == TOO_SLOW
+
+
+def test_content_that_is_awaited_already_does_not_begin_anew() -> None:
+    patience = awaited(START, upload=True)
+    patience.begin_upload()
+    assert patience.verdict(limits(), START + 29) is None
+    patience.begin_upload()
+    assert patience.verdict(limits(), START + 30) == TOO_SLOW
 
 
 @given(
@@ -94,12 +119,11 @@ def test_whoever_keeps_the_pace_is_never_cut_off(
     pieces: list[tuple[float, int]], rate: int, start: float
 ) -> None:
     """And whoever does not is, at any instant behind the first 30 seconds."""
-    patience = Patience(start)
-    patience.begin_upload(start)
+    patience = awaited(start, upload=True)
     now, octets = start, 0
     for pause, size in pieces:
         now += pause
-        patience.hear(size, now)
+        patience.hear(size)
         octets += size
         elapsed = now - start
         slow = elapsed >= UPLOAD_GRACE_S and octets < rate * elapsed
@@ -108,6 +132,6 @@ def test_whoever_keeps_the_pace_is_never_cut_off(
 
 def test_limits_may_change_meanwhile() -> None:
     """A reload counts at once."""
-    patience = Patience(START)
+    patience = awaited(START)
     assert patience.verdict(limits(idle_s=300), START + 10) is None
     assert patience.verdict(limits(idle_s=5), START + 10) == IDLE

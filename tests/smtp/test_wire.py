@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from smtp_router.core.content import Stuffed
 from smtp_router.smtp import body as pieces_of_content
 from smtp_router.smtp.body import LARGE_OCTETS, Body
-from smtp_router.smtp.wire import MAX_LINE_OCTETS, Mark, Wire
+from smtp_router.smtp.wire import MAX_LINE_OCTETS, Mark, Wire, whole_content
 
 ROOMY = 1_000_000
 TOO_BIG = "too big"
@@ -155,52 +155,34 @@ CONTENT = st.lists(
 
 
 @given(st.builds(operator.add, CONTENT, st.sampled_from([b"", b"\r\n.\r\n", b"\r\n.\r\n"])))
-def test_content_that_is_taken_at_once_is_what_is_cut_off_the_wire(octets: bytes) -> None:
-    """And nothing is taken of what is not all of it, and no more."""
-    wire, body = Wire(), make_body(ROOMY)
-    wire.start_content(body)
-    taken = wire.take_content(octets)
-    assert wire.in_content != taken
-    events, state = cut([b"DATA\r\n", octets])
-    if taken:
-        body.end()
-        assert wire.is_clear
-        assert events == [b"DATA", content_of(body)]
+def test_content_that_comes_as_a_whole_is_what_is_cut_off_the_wire(octets: bytes) -> None:
+    content = whole_content(octets)
+    if content is not None:
+        events, state = cut([b"DATA\r\n", octets])
+        assert events == [b"DATA", Stuffed((content,), len(content))]
         assert state == b"between commands"
-        return
-    wire.feed(octets)
-    event = wire.next_event()
-    assert (event is Mark.CONTENT) == (len(events) > 1)
-    if event is Mark.CONTENT:
-        body.end()
-        assert content_of(body) == events[1]
 
 
-def test_most_content_is_taken_at_once() -> None:
-    wire = Wire()
-    wire.start_content(make_body(ROOMY))
-    assert wire.take_content(b"Subject: 1.5\r\n\r\nNo. 2\r\n.\r\n")
+def test_most_content_comes_as_a_whole() -> None:
+    content = b"Subject: 1.5\r\n\r\nNo. 2\r\n"
+    assert whole_content(content + b".\r\n") == content
 
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_content_that_has_ended_is_kept_by_nobody(*, counted: bool) -> None:
     """A connection may be idle for long behind a message of many megabytes."""
-    for at_once in (True, False):
-        wire, body = Wire(), make_body(ROOMY)
-        gone = weakref.ref(body)
-        if counted:
-            wire.start_chunk(3, body)
-        else:
-            wire.start_content(body)
-        if not at_once or counted:
-            wire.feed(b"a\n" if counted else b"a")
-            assert wire.next_event() is None
-        ending = b"x" if counted else b"\r\n.\r\n"
-        if not (at_once and not counted and wire.take_content(ending)):
-            wire.feed(ending)
-            assert wire.next_event() in {Mark.CONTENT, Mark.CHUNK}
-        del body
-        assert gone() is None
+    wire, body = Wire(), make_body(ROOMY)
+    gone = weakref.ref(body)
+    if counted:
+        wire.start_chunk(3, body)
+    else:
+        wire.start_content(body)
+    wire.feed(b"a\n" if counted else b"a")
+    assert wire.next_event() is None
+    wire.feed(b"x" if counted else b"\r\n.\r\n")
+    assert wire.next_event() in {Mark.CONTENT, Mark.CHUNK}
+    del body
+    assert gone() is None
 
 
 # Smuggling
