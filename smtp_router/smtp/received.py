@@ -6,6 +6,7 @@ from smtp_router.core.message import TLS, Message
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 _Origin = tuple[str, str, TLS | None, bool, bool, bool]
 """What the field says of the client: EHLO, address, TLS, ESMTP, login, SMTPUTF8."""
@@ -17,8 +18,8 @@ class Stamp:
     def __init__(self, hostname: str) -> None:
         """Nothing is written yet."""
         self.hostname = hostname
-        self._from = self._to = datetime(1, 1, 1, tzinfo=UTC)
-        self._date_time = _date_time(self._from)
+        self._from = self._to = _NEVER
+        self._date_time = ""
         self._begun: dict[_Origin, tuple[str, str]] = {}
 
     def field(self, message: Message) -> bytes:
@@ -30,10 +31,8 @@ class Stamp:
         Source: RFC 5321 4.4, RFC 3848 (with ESMTPA, ESMTPSA), RFC 6531 4.3 (UTF8SMTP…).
         """
         session, rcpt_tos, when = message.session, message.rcpt_tos, message.received_at
-        if when.tzinfo is UTC and self._from <= when <= self._to:
-            date_time = self._date_time
-        else:
-            date_time = self._look(when)
+        if not self._from <= when <= self._to or when.tzinfo is not UTC:
+            self._look(when)
         origin = (
             session.ehlo,
             session.peer,
@@ -43,8 +42,9 @@ class Stamp:
             "SMTPUTF8" in message.mail_parameters,
         )
         begin, tls = self._begun.get(origin) or self._begin(origin)
-        recipient = f"\r\n\tfor <{rcpt_tos[0]}>" if len(rcpt_tos) == 1 else ""
-        return f"{begin}{message.id}{tls}{recipient};\r\n\t{date_time}\r\n".encode()
+        if len(rcpt_tos) == 1:
+            return f"{begin}{message.id}{tls}\r\n\tfor <{rcpt_tos[0]}>{self._date_time}".encode()
+        return f"{begin}{message.id}{tls}{self._date_time}".encode()
 
     def _begin(self, origin: _Origin) -> tuple[str, str]:
         """What stands in front of the id, and of TLS behind it; kept as long as the date-time."""
@@ -58,14 +58,13 @@ class Stamp:
         self._begun[origin] = begun
         return begun
 
-    def _look(self, when: datetime) -> str:
+    def _look(self, when: datetime) -> None:
         """The date-time, kept for a whole second: it takes four times as long as all the rest."""
         self._begun.clear()
-        date_time = _date_time(when)
-        if when.tzinfo is UTC:
-            self._from, self._to = when.replace(microsecond=0), when.replace(microsecond=999_999)
-            self._date_time = date_time
-        return date_time
+        self._date_time = f";\r\n\t{_date_time(when)}\r\n"
+        is_utc = when.tzinfo is UTC
+        self._from = when.replace(microsecond=0) if is_utc else _NEVER
+        self._to = when.replace(microsecond=999_999) if is_utc else _NEVER
 
 
 def _peer(address: str) -> str:
