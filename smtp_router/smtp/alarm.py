@@ -1,7 +1,8 @@
 """One timer for everything that must not take too long.
 
 A timer for each command would cost more than the command. Here whoever has a limit keeps it as a number,
-which changes for free; the one timer looks at all of them when the earliest it was told of is reached.
+which changes for free; the one timer looks at all of them when the earliest it was told of is reached,
+and as often as the shortest limit is long: so it need not be told of limits that are no shorter.
 """
 
 import asyncio
@@ -28,12 +29,20 @@ class Alarm:
         self._loop = loop
         self._timed: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._every = math.inf
         self.at = math.inf
         """When it will look next."""
+
+    def every(self, seconds: float) -> None:
+        """Look at least so often; so whatever has a limit as long as this need not call `by` for it."""
+        self._every = min(self._every, seconds)
+        if self._timed:
+            self.by(self._loop.time() + seconds)
 
     def watch(self, timed: Timed) -> None:
         """Look at this, too, from now on."""
         self._timed.add(timed)
+        self.by(self._loop.time() + self._every)
 
     def forget(self, timed: Timed) -> None:
         """Do not look at this any more."""
@@ -55,5 +64,6 @@ class Alarm:
     def _look(self) -> None:
         self._timer, self.at = None, math.inf
         now = self._loop.time()
-        soonest = min((timed.check(now) for timed in tuple(self._timed)), default=math.inf)
-        self.by(max(soonest, now + LEAST_S))
+        soonest = min([timed.check(now) for timed in tuple(self._timed)])
+        if self._timed:
+            self.by(max(min(soonest, now + self._every), now + LEAST_S))

@@ -7,6 +7,10 @@ BLOCK_OCTETS = 64 * 1024
 """How much is handed to the system at once. How much of a block has arrived cannot be seen, so a message
 is in doubt from its last block on."""
 
+ONE_WRITE_OCTETS = (BLOCK_OCTETS - len(b".\r\n")) * 3 // 4
+"""Content of this size makes one block at most, with the final dot and all dots doubled: there is one in
+three octets at most."""
+
 Block: TypeAlias = Sequence[bytes | memoryview]
 """Octets that go out together, in order."""
 

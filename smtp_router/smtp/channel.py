@@ -15,7 +15,7 @@ from typing import Protocol
 from smtp_router.core.outcome import Outcome
 from smtp_router.errand import Pending
 from smtp_router.smtp.alarm import Alarm
-from smtp_router.smtp.blocks import BLOCK_OCTETS, Block, blocks
+from smtp_router.smtp.blocks import Block, blocks
 from smtp_router.smtp.handover import Handover, Next
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer
@@ -28,8 +28,8 @@ BLOCKS_PER_TURN = 4
 # Whoever looks up a member of an `Enum` in Python 3.11 waits 70 ns for it.
 _CONTENT, _KEEP = Next.CONTENT, Next.KEEP
 
-Result = Pending[Outcome | None]
-"""What became of a message; `None`: the kept connection was dead, and nothing was lost with it."""
+Result = Pending[Outcome]
+"""What became of a message."""
 
 
 class Owner(Protocol):
@@ -60,7 +60,7 @@ class Channel(asyncio.Protocol):
         Args:
             peer: what the downstream can.
             owner: hears when the connection is ready again, and when it is gone.
-            alarm: looks after the limits of time.
+            alarm: looks after the limits of time, as often as the shortest `Terms` say.
             channels: the register of all that are not closed yet.
             outbox: writes what fits into one write, at the end of a turn of its event loop.
         """
@@ -72,7 +72,9 @@ class Channel(asyncio.Protocol):
         self._loop = outbox.loop
         self._reader = ReplyReader()
         self._handover: Handover | None = None
-        self._due = math.inf
+        self._since = 0.0
+        """Since when it waits for a reply."""
+        self._ends_at = math.inf
         self._block: Block | None = None
         self._turn: asyncio.Handle | None = None
         self._is_paused = False
@@ -85,6 +87,8 @@ class Channel(asyncio.Protocol):
         self._channels.add(self)
         self._alarm.watch(self)
         transport.set_protocol(self)
+        if transport.is_closing():  # it may have told so already, to whose it was
+            self._loop.call_soon(self.connection_lost, None)
 
     def begin(self, handover: Handover, now: float) -> Result:
         """Begin a handover.
@@ -97,13 +101,12 @@ class Channel(asyncio.Protocol):
             What is set when the outcome is certain; the connection may be busy a little longer.
         """
         self._handover = handover
+        self._since = now
         result: Result = Pending(loop=self._loop)
         self._result = result
-        if self._transport.is_closing():
-            self._lost("connection lost")
-        else:
-            self._outbox.write(self._transport, handover.say)
-            self._by(now + handover.timeouts.mail_s, handover.until)
+        self._outbox.write(self._transport, handover.say)
+        if handover.until < self._alarm.at:
+            self._alarm.by(handover.until)
         return result
 
     def cancelled(self, handover: Handover) -> Result | None:
@@ -133,19 +136,18 @@ class Channel(asyncio.Protocol):
         """Say good-bye (RFC 5321 4.1.1.10) and close; nobody waits for it."""
         self._handover = None
         self._outbox.write(self._transport, b"QUIT\r\n")
-        self._due = self._loop.time() + QUIT_S
-        self._alarm.by(self._due)
+        self.hurry()
 
     def hurry(self) -> None:
         """End within the time that a good-bye may take, whatever is under way."""
-        self._due = min(self._due, self._loop.time() + QUIT_S)
-        self._alarm.by(self._due)
+        self._ends_at = min(self._ends_at, self._loop.time() + QUIT_S)
+        self._alarm.by(self._ends_at)
 
     def close(self) -> None:
         """Close at once; what is not sent yet is not sent any more."""
         if not self._is_closed:
             self._is_closed = True
-            self._due = math.inf
+            self._ends_at = math.inf
             self._handover = self._block = None
             self._transport.abort()  # a TLS transport's `close` would wait for the peer half a minute
             self._owner.gone(self)
@@ -158,9 +160,11 @@ class Channel(asyncio.Protocol):
 
     def check(self, now: float) -> float:
         """End what takes too long."""
-        if now < self._due:
-            return self._due
-        handover = self._handover
+        handover, due = self._handover, self._ends_at
+        if handover is not None:
+            due = min(due, handover.due(self._since))
+        if now < due:
+            return due
         if handover is not None:
             self._outbox.flush()
             if self._transport.get_write_buffer_size():
@@ -183,9 +187,10 @@ class Channel(asyncio.Protocol):
         if step is _CONTENT:
             self._send_content(handover)
         elif step is _KEEP and not self._result.done():
-            self._handover, self._due = None, math.inf
+            self._handover = None
             self._owner.ready(self)
-            self._result.tell(handover.outcome)  # last: what goes on there may use this connection
+            # last: what goes on there may use this connection
+            self._result.tell(handover.outcome)  # type: ignore[arg-type]  # it has one by now
         else:
             self._go_on(step or self._one_by_one(data, handover), handover)
 
@@ -218,14 +223,12 @@ class Channel(asyncio.Protocol):
         if step is _CONTENT:
             self._send_content(handover)
         elif step is _KEEP and not self._result.cancelled():
-            self._handover, self._due = None, math.inf
+            self._handover = None
             self._owner.ready(self)
         elif step is not None:
             self._do(step, handover)
-            if handover is self._handover:
-                end = handover.deadline if handover.dot_is_out else handover.until
-                self._by(self._loop.time() + handover.limit_s(), end)
-        if handover.is_decided and not self._result.done():
+            self._since = self._loop.time()
+        if handover.outcome is not None and not self._result.done():
             self._result.tell(handover.outcome)  # last, as above
 
     def _one_by_one(self, data: bytes, handover: Handover) -> Next | None:
@@ -259,11 +262,10 @@ class Channel(asyncio.Protocol):
         if self._result.cancelled():  # as above
             self.close()
             return
-        if sum(map(len, content)) > BLOCK_OCTETS:
+        if not isinstance(content, bytes):
             self._outbox.flush()
             self._blocks: Iterator[Block] = blocks(content)
             self._block = next(self._blocks)
-            self._by(math.inf, handover.until)  # nothing is owed meanwhile
             self._send_block()
             return
         try:
@@ -272,9 +274,9 @@ class Channel(asyncio.Protocol):
             self.close()
             self._result.fail_later(error)
             return
-        self._outbox.write(self._transport, b"".join(content))
+        self._outbox.write(self._transport, content)
         handover.dot_is_out = True
-        self._by(self._loop.time() + handover.timeouts.final_s, handover.deadline)
+        self._since = self._loop.time()
 
     def _send_block(self) -> None:
         """Hand over blocks while each is taken whole; a few of them, since others wait for a turn."""
@@ -289,7 +291,7 @@ class Channel(asyncio.Protocol):
             assert handover is not None
             block, self._block = self._block, next(self._blocks, None)
             if self._block is None:
-                handover.content = block
+                handover.content = b"".join(block)
                 self._send_content(handover)
                 return
             transport.writelines(block)
@@ -297,12 +299,6 @@ class Channel(asyncio.Protocol):
                 break
         # a transport that takes more than it can send tells so a turn later
         self._turn = self._loop.call_soon(self._send_block)
-
-    def _by(self, due: float, end: float) -> None:
-        """Have the next reply by then, and by the end at the latest."""
-        self._due = due = due if due < end else end  # noqa: FURB136 - the call takes 0.1 us
-        if due < self._alarm.at:
-            self._alarm.by(due)
 
     def _lost(self, reason: str) -> None:
         handover = self._handover
@@ -313,5 +309,5 @@ class Channel(asyncio.Protocol):
             self._tell(handover)
 
     def _tell(self, handover: Handover) -> None:
-        if not self._result.done():
+        if handover.outcome is not None and not self._result.done():
             self._result.tell_later(handover.outcome)

@@ -70,6 +70,8 @@ class Keeper:
         self._slots: dict[Channel, Slot[Channel]] = {}
         login = f" as {downstream.user}" if downstream.user is not None else ""
         self.pool: Pool[Channel, Turn] = Pool(f"{downstream.addr}{login}", self._limits)
+        shortest_s = min(self._limits.idle_s, self._limits.max_connection_age_s)
+        house.alarm.every(max(shortest_s, GRAIN_S))
 
     async def lend(
         self, downstream: Downstream, timeouts: Timeouts, until: float, *, fresh: bool = False
@@ -114,20 +116,17 @@ class Keeper:
         self._quit(self.pool.expire(now))
         if not self._slots:
             self._alarm.forget(self)
-        return max(self.pool.next_expiry(), now + GRAIN_S)
+        return max(self.pool.next_expiry(now), now + GRAIN_S)
 
     # What a channel tells (see `smtp_router.smtp.channel.Owner`)
 
     def ready(self, channel: Channel) -> None:
         """A connection can be used again."""
-        slot = self._slots[channel]
-        grant, close = self.pool.give_back(slot, self.now())
+        grant, close = self.pool.give_back(self._slots[channel], self.now())
         if close:
             self._quit(close)
         if grant is not None:
             self._grant(grant)
-        elif slot.expires_at < self._alarm.at and not close:
-            self._alarm.by(slot.expires_at)
 
     def gone(self, channel: Channel) -> None:
         """A connection cannot be used any more."""

@@ -62,7 +62,7 @@ def envelope(peer: Peer, message: Message, size: int) -> str:
     if message.mail_parameters or not words.isascii():
         parameters += mail_parameters(peer, message)
         words += parameters
-    if any(message.rcpt_parameters) and "dsn" in offered:
+    if "dsn" in offered and any(message.rcpt_parameters):
         told = [f"{to}>{_rcpt_parameters(message, position)}" for position, to in enumerate(rcpt_tos)]
         words += "".join(told)
         rcpts = "\r\nRCPT TO:<".join(told)

@@ -92,14 +92,14 @@ class Pool(Generic[Connection, Waiter]):
         """Since when its longest idle connection is; `math.inf` if none is."""
         return self._idle[0].idle_since if self._idle else math.inf
 
-    def at_hand(self, now: float) -> Slot[Connection] | None:
+    def at_hand(self, now: float) -> Connection | None:
         """What `take` would lend with nothing to open or close, as nearly always; else `None`."""
         idle = self._idle
         if not idle or now >= idle[-1].expires_at:
             return None
         slot = idle.pop()
         slot.messages += 1
-        return slot
+        return slot.connection
 
     def take(
         self, now: float, *, fresh: bool = False
@@ -175,9 +175,11 @@ class Pool(Generic[Connection, Waiter]):
         """What is idle for too long, or too old; to be closed."""
         return self._remove([slot for slot in self._idle if now >= slot.expires_at])
 
-    def next_expiry(self) -> float:
-        """When to ask for that again; `math.inf` while nothing is idle."""
-        return min((slot.expires_at for slot in self._idle), default=math.inf)
+    def next_expiry(self, now: float) -> float:
+        """When to ask for that again; what comes back from now on is idle for `idle_s` before that."""
+        instants = [slot.expires_at for slot in self._idle]
+        instants += [slot.too_old_at for slot in self._slots if now < slot.too_old_at]
+        return min(instants, default=math.inf)
 
     def evict(self) -> Sequence[Connection]:
         """What has been idle for longest, if anything; to be closed."""

@@ -11,14 +11,15 @@ from smtp_router.core.message import Message, on_the_wire
 from smtp_router.core.outcome import InDoubt, Outcome
 from smtp_router.routing.shield import carry_on
 from smtp_router.smtp.alarm import Alarm
+from smtp_router.smtp.blocks import ONE_WRITE_OCTETS
 from smtp_router.smtp.channel import Channel, Result
 from smtp_router.smtp.client_tls import ClientTLS
-from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.handover import Handover, Terms
 from smtp_router.smtp.keeper import House, Keeper
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import envelope
 from smtp_router.smtp.received import Stamp
-from smtp_router.smtp.verdict import AttemptEnded, Judge, judge_by
+from smtp_router.smtp.verdict import AttemptEnded, judge_by
 from smtp_router.tokens.tokens import Tokens
 
 MAX_CONNECTIONS = 1000
@@ -72,35 +73,32 @@ class SmtpSender:
         downstream, so the message goes over a fresh one within the same attempt.
         """
         way = self._ways.get(id(downstream))  # by identity, since values take time to compare
-        if way is None or way.stamp.hostname != settings.hostname:
-            way = self._way(downstream, settings.hostname)
+        if way is None or way.settings is not settings:
+            way = self._way(downstream, settings)
         keeper = way.keeper
         stuffed = on_the_wire(message)
         received = way.stamp.field(message)
-        content = (received, *stuffed.pieces, b".\r\n")
         size = len(received) + stuffed.size
+        pieces = [received, *stuffed.pieces, b".\r\n"]
+        content = b"".join(pieces) if size <= ONE_WRITE_OCTETS else pieces
         now = keeper.now()
-        slot = keeper.pool.at_hand(now)
-        channel = None if slot is None else slot.connection
+        channel = keeper.pool.at_hand(now)
         kept, fresh = True, False
         try:
             while True:
                 if channel is None:
                     channel = await keeper.lend(downstream, settings.timeouts, until, fresh=fresh)
                     kept, now = keeper.is_used(channel), keeper.now()
-                peer = channel.peer
                 try:
                     handover = Handover(
-                        envelope(peer, message, size),
+                        envelope(channel.peer, message, size),
                         message.rcpt_tos,
                         content,
-                        peer,
-                        way.judge,
-                        kept=kept,
-                        timeouts=settings.timeouts,
-                        until=until,
-                        deadline=deadline,
-                        on_final=on_final,
+                        channel.peer,
+                        way.terms,
+                        until,
+                        deadline,
+                        on_final,
                     )
                 except BaseException:
                     keeper.ready(channel)
@@ -110,10 +108,10 @@ class SmtpSender:
                     outcome = await result
                 except asyncio.CancelledError:
                     left = channel.cancelled(handover) if result.cancelled() else result
-                    if left is None:
+                    if left is None or (handover.is_dead and kept):
                         raise
                     outcome = await _to_the_end(channel, handover, left)
-                if outcome is not None:
+                if not (handover.is_dead and kept):
                     return outcome
                 channel, fresh = None, True
         except AttemptEnded as ended:
@@ -154,11 +152,13 @@ class SmtpSender:
         if self._shared:
             await self._shared.tokens.close()
 
-    def _way(self, downstream: Downstream, hostname: str) -> "_Way":
-        if self._stamp.hostname != hostname:
-            self._stamp = Stamp(hostname)
-        keeper = self._keeper(downstream, hostname)
-        way = _Way(downstream, keeper, judge_by(downstream.rules), self._stamp)
+    def _way(self, downstream: Downstream, settings: Settings) -> "_Way":
+        if self._stamp.hostname != settings.hostname:
+            self._stamp = Stamp(settings.hostname)
+        keeper = self._keeper(downstream, settings.hostname)
+        terms = Terms(judge_by(downstream.rules), settings.timeouts)
+        self._house().alarm.every(terms.shortest_s)
+        way = _Way(downstream, settings, keeper, self._stamp, terms)
         self._ways[id(downstream)] = way
         return way
 
@@ -200,9 +200,10 @@ class _Way:
 
     downstream: Downstream
     """While it is held here, no other has its identity."""
+    settings: Settings
     keeper: Keeper
-    judge: Judge
     stamp: Stamp
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class _Wanted:
         )
 
 
-async def _to_the_end(channel: Channel, handover: Handover, result: Result) -> Outcome | None:
+async def _to_the_end(channel: Channel, handover: Handover, result: Result) -> Outcome:
     """Wait for an outcome that has to be known, whoever is cancelled."""
     try:
         return await carry_on(result)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from smtp_router import Message, Outcome
 from smtp_router.config.load import parse
 from smtp_router.config.settings import Settings, Timeouts
-from smtp_router.smtp.handover import Handover
+from smtp_router.smtp.handover import Handover, Terms
 from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.sender import SmtpSender
 from smtp_router.smtp.verdict import verdict
@@ -19,6 +19,7 @@ from tests.running import Config, downstream, one_user
 from tests.support import make_message
 from tests.witness import Witness
 
+TERMS = Terms(verdict, Timeouts())
 LOGIN = ("router", "s3cret-word")
 LOCALHOST = "localhost"
 BIG = make_message(content=b"Subject: big\r\n\r\n" + 1_000_000 * b"0123456789 abcdefg\r\n")
@@ -30,12 +31,11 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 
 def handover(
     recipients: Sequence[str] = ("a@b.example",),
-    content: Sequence[bytes] = (),
+    content: bytes | Sequence[bytes] = b"",
     on_final: Callable[[], None] = lambda: None,
     *,
     pipelining: bool = True,
     lmtp: bool = False,
-    kept: bool = False,
     timeouts: Timeouts | None = None,
     until: float = math.inf,
     deadline: float = math.inf,
@@ -46,12 +46,10 @@ def handover(
         recipients,
         content,
         Peer(extensions=frozenset({"pipelining"} if pipelining else ()), is_lmtp=lmtp),
-        verdict,
-        kept=kept,
-        timeouts=timeouts or Timeouts(),
-        until=until,
-        deadline=deadline,
-        on_final=on_final,
+        Terms(verdict, timeouts) if timeouts else TERMS,
+        until,
+        deadline,
+        on_final,
     )
 
 

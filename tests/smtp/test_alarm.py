@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import cast
 
+import pytest
+
 from smtp_router.smtp.alarm import LEAST_S, Alarm
 
 
@@ -139,3 +141,39 @@ def test_what_becomes_due_while_others_are_ended_is_not_missed() -> None:
     hours.run(111)
     assert born[0].ended_at is not None
     assert born[0].ended_at <= 110 + 0.001 + LEAST_S
+
+
+@pytest.mark.parametrize("begins", [0, 30, 60, 61, 119, 500])
+def test_nobody_has_to_tell_of_a_limit_that_is_as_long_as_it_looks_often(begins: int) -> None:
+    hours, alarm = make()
+    alarm.every(60)
+    limit = Limit(hours, alarm, math.inf)
+    hours.run(100 + begins)
+    limit.due = hours.now + 60
+    hours.run(limit.due + 100)
+    assert limit.ended_at == 160 + begins
+    assert hours.looks <= 2 + hours.now / 60
+
+
+def test_what_is_looked_at_already_is_looked_at_as_often_as_well() -> None:
+    hours, alarm = make()
+    limit = Limit(hours, alarm, 1000)
+    alarm.every(10)
+    limit.due = 110
+    hours.run(115)
+    assert limit.ended_at == 110
+
+
+def test_while_nothing_is_watched_it_does_not_look() -> None:
+    hours, alarm = make()
+    alarm.every(1)
+    assert not hours.pending
+
+    class Last(Limit):
+        def check(self, now: float) -> float:
+            alarm.forget(self)
+            return super().check(now)
+
+    Last(hours, alarm, 105)
+    hours.run(200)
+    assert hours.looks == 1

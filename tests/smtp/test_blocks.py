@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.smtp.blocks import BLOCK_OCTETS, blocks
+from smtp_router.core.content import stuff
+from smtp_router.smtp.blocks import BLOCK_OCTETS, ONE_WRITE_OCTETS, blocks
 
 
 def sizes(*pieces: int) -> list[int]:
@@ -33,3 +34,11 @@ def test_what_is_cut_is_not_copied() -> None:
     for *_, part in blocks((b"top", piece)):
         assert isinstance(part, memoryview)
         assert part.obj is piece
+
+
+def test_what_goes_out_in_one_write_is_one_block_however_many_dots_are_doubled() -> None:
+    lines = ONE_WRITE_OCTETS // 3
+    for content in (lines * b".\r\n", lines * b"...", ONE_WRITE_OCTETS * b"x"):
+        wire = (*stuff(content[: ONE_WRITE_OCTETS - 2]).pieces, b".\r\n")
+        assert len(list(blocks(wire))) == 1
+    assert len(list(blocks((*stuff((lines + 1) * b".\r\n").pieces, b".\r\n")))) == 2

@@ -58,12 +58,11 @@ class Line:
         seconds: float = 5,
         deadline_s: float = 5,
         on_final: Callable[[], None] = lambda: None,
-        content: Sequence[bytes] = (b"hello\r\n", b".\r\n"),
+        content: bytes | Sequence[bytes] = b"hello\r\n.\r\n",
     ) -> Result:
         now = self.loop.time()
-        asked = handover(
-            content=content, on_final=on_final, until=now + seconds, deadline=now + deadline_s
-        )
+        end = now + deadline_s
+        asked = handover(content=content, on_final=on_final, until=min(now + seconds, end), deadline=end)
         return self.channel.begin(asked, now)
 
     async def hears(self, octets: bytes) -> None:
@@ -271,7 +270,7 @@ async def test_what_ends_a_reply_of_two_lines_is_not_taken_for_all_of_it() -> No
 async def test_once_the_dot_is_out_every_reply_may_come_until_the_deadline() -> None:
     async with line() as made:
         now = made.loop.time()
-        asked = handover(("a@b.example", "c@b.example"), [b".\r\n"], lmtp=True, until=now + 0.2)
+        asked = handover(("a@b.example", "c@b.example"), b".\r\n", lmtp=True, until=now + 0.2)
         result = made.channel.begin(asked, now)
         await made.say(3 * b"250 2.0.0 ok\r\n")
         await made.hears(b"MAIL\r\nRCPT\r\nRCPT\r\nDATA\r\n")
@@ -329,7 +328,8 @@ async def test_one_that_was_lost_before_it_was_taken_over_is_told_as_well() -> N
         transport.abort()
         await turns(5)
         channel.take_over(transport)
-        assert channel.begin(handover(), loop.time()).done()
+        outcome = await channel.begin(handover(), loop.time())
+        assert outcome == Deferred(stage=Stage.MAIL, reason="connection lost")
 
 
 @pytest.mark.parametrize("mode", ["clear", "starttls", "implicit"])

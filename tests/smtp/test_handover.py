@@ -261,7 +261,7 @@ def test_a_lost_connection_is_what_its_stage_makes_of_it(
     handover.lost("gone")
     assert isinstance(handover.outcome, kind)
     assert handover.outcome.stage is stage
-    assert not handover.is_dead
+    assert handover.is_dead == (not replies)
 
 
 def test_a_transient_refusal_stays_when_the_rest_is_lost() -> None:
@@ -365,9 +365,7 @@ STATES = (BEGUN, State(1, asked=False), State(sent=False), SENT, PARTING)
 @given(
     SEGMENTS,
     st.sampled_from(STATES),
-    st.builds(
-        dict, pipelining=st.booleans(), kept=st.booleans(), lmtp=st.booleans(), count=st.integers(1, 2)
-    ),
+    st.builds(dict, pipelining=st.booleans(), lmtp=st.booleans(), count=st.integers(1, 2)),
 )
 @example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 1})
 @example(b"250 a\r\n250 b\r\n354 c\r\n", BEGUN, {"pipelining": True, "count": 2})
@@ -404,7 +402,7 @@ def _all_of(handover: Handover) -> dict[str, object]:
 
 
 def test_what_nearly_always_comes_is_taken_at_once() -> None:
-    handover = begin(kept=True)
+    handover = begin()
     assert handover.at_once(b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n") is Next.CONTENT
     assert handover.at_once(b"250 2.0.0 taken\r\n") is None  # too early
     handover.dot_is_out = True
@@ -416,18 +414,18 @@ def test_what_nearly_always_comes_is_taken_at_once() -> None:
 
 
 @pytest.mark.parametrize("replies", ["", "421"])
-def test_a_kept_connection_lost_before_mail_is_answered_was_dead(replies: str) -> None:
-    handover = begin(kept=True)
+def test_one_lost_before_mail_is_answered_was_dead_if_it_was_a_kept_one(replies: str) -> None:
+    handover = begin()
     play(handover, *filter(None, [replies]))
     handover.lost("gone")
     assert handover.is_dead
-    assert handover.is_decided
-    assert handover.outcome is None
+    assert isinstance(handover.outcome, Deferred)
+    assert handover.outcome.stage is Stage.MAIL
 
 
 @pytest.mark.parametrize("replies", ["250", "450", "550", "0"])
 def test_one_that_has_answered_mail_was_not(replies: str) -> None:
-    handover = begin(kept=True)
+    handover = begin()
     play(handover, replies)
     handover.lost("gone")
     assert not handover.is_dead
@@ -435,7 +433,7 @@ def test_one_that_has_answered_mail_was_not(replies: str) -> None:
 
 
 def test_one_that_keeps_silent_was_not() -> None:
-    handover = begin(kept=True)
+    handover = begin()
     handover.failed("timed out")
     assert handover.outcome == Deferred(stage=Stage.MAIL, reason="timed out")
 
@@ -462,15 +460,14 @@ def test_every_reply_has_its_own_limit() -> None:
 CODES = st.sampled_from([0, 220, 250, 251, 354, 399, 421, 450, 451, 503, 530, 535, 550, 554])
 
 
-@given(st.lists(CODES, max_size=12), st.integers(1, 3), st.booleans(), st.booleans())
+@given(st.lists(CODES, max_size=12), st.integers(1, 3), st.booleans())
 def test_content_is_sent_only_when_all_have_agreed(
     codes: list[int],
     count: int,
-    pipelining: bool,  # noqa: FBT001 - hypothesis gives them so
-    kept: bool,  # noqa: FBT001
+    pipelining: bool,  # noqa: FBT001 - hypothesis gives it so
 ) -> None:
     recipients = tuple(f"r{number}@b.example" for number in range(count))
-    handover = begin(recipients, pipelining=pipelining, kept=kept)
+    handover = begin(recipients, pipelining=pipelining)
     played = play(handover, *map(str, codes))
     heard = codes[: len(codes) - len(played.left)]
     agreed = [200 <= code < 300 for code in heard[: count + 1]]
@@ -483,7 +480,7 @@ def test_content_is_sent_only_when_all_have_agreed(
     if isinstance(played.outcome, InDoubt):
         assert "content" in played.said
     if played.step in {Next.KEEP, Next.QUIT, Next.CLOSE}:
-        assert handover.is_decided
+        assert handover.outcome is not None
     if played.step is Next.KEEP:  # nothing is owed, and nothing was odd
         assert not {0, 399, 421} & set(heard)
         commands = " ".join(played.said).split()
