@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Reply, Stage
+from smtp_router.config.settings import Timeouts
 from smtp_router.core.message import on_the_wire
 from smtp_router.smtp.alarm import Alarm
 from smtp_router.smtp.blocks import BLOCK_OCTETS
@@ -280,6 +281,29 @@ async def test_once_the_dot_is_out_every_reply_may_come_until_the_deadline() -> 
         assert not (await asyncio.wait({result}, timeout=0.4))[0]
         await made.say(b"250 2.0.0 taken\r\n")
         assert isinstance(await result, Delivered)
+
+
+@pytest.mark.parametrize(
+    ("pipelining", "waits"),
+    [
+        (True, [(b"".join(AGREES), 400)]),
+        (False, [(b"250 ok\r\n", 200), (b"250 ok\r\n", 300), (b"354 go\r\n", 400)]),
+    ],
+)
+async def test_the_time_for_a_reply_begins_when_it_is_asked_for(
+    waits: list[tuple[bytes, float]], *, pipelining: bool
+) -> None:
+    timeouts = Timeouts(mail_s=100, rcpt_s=200, data_s=300, final_s=400)
+    async with line() as made:
+        began = made.loop.time() - 50
+        asked = handover(content=b".\r\n", pipelining=pipelining, timeouts=timeouts)
+        result = made.channel.begin(asked, began)
+        assert made.channel.check(began) == began + 100
+        for replies, limit_s in waits:
+            now = made.loop.time()
+            made.channel.data_received(replies)
+            assert now + limit_s <= made.channel.check(now) <= made.loop.time() + limit_s
+        assert not result.done()
 
 
 async def test_no_reply_to_the_dot_by_the_deadline_is_in_doubt() -> None:
