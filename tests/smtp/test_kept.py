@@ -181,6 +181,23 @@ async def test_one_that_is_dead_at_mail_is_no_failure(
         assert [one.connection for one in witness.deliveries] == [1, 2]
 
 
+async def test_a_message_that_nobody_wants_any_more_is_not_taken_from_a_dead_one_to_a_fresh_one(
+    sending: Sending,
+) -> None:
+    with Witness({"mail": [NORMAL, HANG, NORMAL]}) as witness:
+        await sending.to(witness)
+        sent = asyncio.create_task(sending.to(witness))
+        await until(witness, lambda: witness.hanging)
+        assert sending.sender._shared is not None  # noqa: SLF001 - the order cannot be had from outside
+        (channel,) = sending.sender._shared.channels  # noqa: SLF001 - as above
+        for _ in range(2):
+            sent.cancel()
+        channel.connection_lost(None)
+        await asyncio.wait({sent})
+        assert sent.cancelled()
+        assert witness.connections == 1
+
+
 async def test_a_fresh_one_that_is_dead_at_mail_is(sending: Sending) -> None:
     with Witness({"mail": [DROP, NORMAL]}) as witness:
         outcome = await sending.to(witness)
