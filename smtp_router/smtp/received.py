@@ -18,9 +18,8 @@ class Stamp:
     def __init__(self, hostname: str) -> None:
         """Nothing is written yet."""
         self.hostname = hostname
-        self._from = self._to = _NEVER
-        self._date_time = ""
         self._begun: dict[_Origin, tuple[str, str]] = {}
+        self._look(_NEVER)
 
     def field(self, message: Message) -> bytes:
         """The trace field for a message, with CRLF at its end.
@@ -62,9 +61,8 @@ class Stamp:
         """The date-time, kept for a whole second: it takes four times as long as all the rest."""
         self._begun.clear()
         self._date_time = f";\r\n\t{_date_time(when)}\r\n"
-        is_utc = when.tzinfo is UTC
-        self._from = when.replace(microsecond=0) if is_utc else _NEVER
-        self._to = when.replace(microsecond=999_999) if is_utc else _NEVER
+        self._from = when.replace(microsecond=0)
+        self._to = when.replace(microsecond=999_999) if when.tzinfo is UTC else _NEVER
 
 
 def _peer(address: str) -> str:
