@@ -29,17 +29,10 @@ class LeftOut(NamedTuple):
     why: str
 
 
-class Word(NamedTuple):
-    """What a plugin said: an answer, or a note on how it came to it."""
+Word = tuple[str, str, str | None, bool]
+"""What a plugin said: its name, the hook's name, a text, and whether that is a note, not its answer.
 
-    plugin: str
-    hook: str
-    text: str | None
-    """The downstream's name, `changed`, an exception; `None` for no opinion; or the note."""
-    is_note: bool = False
-
-
-_new = tuple.__new__  # what `Word(…)` calls in the end, in a third of the time: some for each message
+An answer is a downstream's name, `changed` or an exception; `None`: no opinion."""
 
 
 class Round:
@@ -61,7 +54,6 @@ class Trace:
 
     __slots__ = (
         "_notes",
-        "_words",
         "at",
         "attempts",
         "canary",
@@ -87,8 +79,6 @@ class Trace:
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
         self.rounds: list[Round] = []
-        self._words: list[Word] = []
-        """The last round's; what is said before the first one is nobody's."""
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
         self.canary: str = ""
@@ -96,10 +86,8 @@ class Trace:
         self._notes = 0
 
     def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
-        """The plugins are about to be asked."""
-        begun = Round(offered, left_out)
-        self._words = begun.words
-        self.rounds.append(begun)
+        """The plugins are about to be asked; before this, none is called."""
+        self.rounds.append(Round(offered, left_out))
 
     def tried(self, attempt: Attempt) -> None:
         """An attempt has ended."""
@@ -108,13 +96,13 @@ class Trace:
 
     def said(self, plugin: str, hook: str, answer: str | None) -> None:
         """A plugin has answered, or raised."""
-        self._words.append(_new(Word, (plugin, hook, answer, False)))
+        self.rounds[-1].words.append((plugin, hook, answer, False))
 
     def noted(self, plugin: str, hook: str, text: str) -> None:
         """A plugin says why."""
         self._notes += 1
         if self._notes <= MAX_NOTES:
-            self._words.append(Word(plugin, hook, str(text)[:MAX_NOTE_CHARS], is_note=True))
+            self.rounds[-1].words.append((plugin, hook, str(text)[:MAX_NOTE_CHARS], True))
 
     def told(self) -> dict[str, object]:
         """The trace as JSON has it; `docs/explain.md` has the keys."""
@@ -135,15 +123,15 @@ class Trace:
 def _told(one: Round) -> Mapping[str, object]:
     said: dict[tuple[str, str], dict[str, object]] = {}
     notes: dict[tuple[str, str], list[str | None]] = {}
-    for word in one.words:
-        key = word.plugin, word.hook
+    for plugin, hook, text, is_note in one.words:
+        key = plugin, hook
         if key not in said:
             notes[key] = []
-            said[key] = {"plugin": key[0], "hook": key[1], "answer": None, "notes": notes[key]}
-        if word.is_note:
-            notes[key].append(word.text)
+            said[key] = {"plugin": plugin, "hook": hook, "answer": None, "notes": notes[key]}
+        if is_note:
+            notes[key].append(text)
         else:
-            said[key]["answer"] = word.text
+            said[key]["answer"] = text
     return {
         "offered": [downstream.name for downstream in one.offered],
         "left_out": [left_out._asdict() for left_out in one.left_out],

@@ -11,7 +11,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace, speaking_as
+from smtp_router.core.trace import speaking_as
 from smtp_router.hooks.call import HookCall, one_of
 from smtp_router.hooks.plugin import Plugin
 
@@ -114,7 +114,7 @@ class Nested:
             found = self.call.begin((message, downstreams, attempts), trace)
             if inspect.isawaitable(found):
                 return self._awaited(found, downstreams)
-            return self._answer(found, downstreams, trace)
+            return one_of(self.call, found, downstreams, trace)
 
     async def _awaited(
         self, found: Awaitable[object], downstreams: Sequence[Downstream]
@@ -128,12 +128,4 @@ class Nested:
                 if failure is None:
                     raise
                 raise failure from error
-            return self._answer(chosen, downstreams, trace)
-
-    def _answer(
-        self, found: object, downstreams: Sequence[Downstream], trace: Trace | None
-    ) -> Downstream | None:
-        chosen = one_of(self.call, found, downstreams)
-        if trace:
-            trace.said(self.name, self.call.hook, chosen.name if chosen else None)
-        return chosen
+            return one_of(self.call, chosen, downstreams, trace)

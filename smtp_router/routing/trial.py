@@ -106,10 +106,10 @@ class Shadow:
             said = f"{type(refusal).__name__}: {refusal.reply}"
         except PluginError as error:
             self.counts.failed += 1
-            words.append(Word(self.plugin.name, "shadow", error.message))
+            words.append((self.plugin.name, "shadow", error.message, False))
             log.exception("shadow failed", extra={"fields": fields})
             return
-        words.append(Word(self.plugin.name, "shadow", said))
+        words.append((self.plugin.name, "shadow", said, False))
         if said != chosen:
             self.counts.differed += 1
             log.info(

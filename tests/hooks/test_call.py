@@ -139,6 +139,11 @@ async def test_a_hook_takes_any_subset_of_its_arguments_in_any_order() -> None:
         def select_downstream(self, attempts: object) -> None:
             seen["one"] = (attempts,)
 
+    class Two:
+        @hookimpl
+        def select_downstream(self, downstreams: object, message: object) -> None:
+            seen["two"] = (downstreams, message)
+
     class Turned:
         @hookimpl
         async def select_downstream(
@@ -155,12 +160,13 @@ async def test_a_hook_takes_any_subset_of_its_arguments_in_any_order() -> None:
     class Inherited(One):
         pass
 
-    await compiled(Nothing(), One(), Turned(), Static(), Inherited()).select_downstream(
+    await compiled(Nothing(), One(), Two(), Turned(), Static(), Inherited()).select_downstream(
         MESSAGE, [A, B], [ATTEMPT]
     )
     assert seen == {
         "nothing": (),
         "one": ([ATTEMPT],),
+        "two": ([A, B], MESSAGE),
         "turned": ([A, B], [ATTEMPT], MESSAGE),
         "static": (MESSAGE,),
     }

@@ -74,7 +74,7 @@ def notes(plugin: LoadedPlugin, message: Message, names: str = "abc") -> list[st
     speaking.set((trace, "rules", "select_downstream"))
     plugin.instance.select_downstream(message, [make_downstream(name) for name in names], ())
     speaking.set(None)
-    return [word.text for word in trace.rounds[-1].words]
+    return [text for _, _, text, _ in trace.rounds[-1].words]
 
 
 def to(*recipients: str, **more: Any) -> Message:  # noqa: ANN401 - fields of a message
