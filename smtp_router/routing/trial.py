@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from smtp_router.core.downstream import Downstream
@@ -10,7 +11,7 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace, Word
-from smtp_router.hooks.call import Chains
+from smtp_router.hooks.call import Chains, HookCall
 from smtp_router.hooks.plugin import Plugin, chains
 
 log = logging.getLogger(__name__)
@@ -74,15 +75,22 @@ class Shadow:
         words = trace.rounds[-1].words  # it may answer when the next round has begun
         self._begin(self._compare(message, offered, attempts, chosen.name if chosen else None, words))
 
-    def tell(self, message: Message, attempt: Attempt) -> None:
-        """Tell it what became of an attempt: it may learn from that."""
-        if self._chains.after and len(self._tasks) < MAX_WAITING:
-            self._begin(self._chains.after_send(message, attempt))
+    def told_first(self, chains: Chains) -> Chains:
+        """These hooks, with which it is told what becomes of attempts: it may learn from that."""
+        if not self._chains.after:
+            return chains
+        name, tell = self.plugin.name, self._tell
+        call = HookCall(plugin=name, hook="after_send", function=tell, arguments=(0, 1))
+        return replace(chains, after=(call, *chains.after))
 
     async def done(self) -> None:
         """Wait until it has answered everything."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _tell(self, message: Message, attempt: Attempt) -> None:
+        if len(self._tasks) < MAX_WAITING:
+            self._begin(self._chains.after_send(message, attempt))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
