@@ -29,8 +29,10 @@ class LeftOut(NamedTuple):
     why: str
 
 
-Word = tuple[str, str, str | None, bool]
-"""What a plugin said: its name, the hook's name, a text, and whether that is a note, not its answer.
+Who = tuple[str, str]
+"""A plugin's name, and which of its hooks it is."""
+Word = tuple[Who, str | None, bool]
+"""Who has said what, and whether that is a note on how the answer was found, not the answer.
 
 An answer is a downstream's name, `changed` or an exception; `None`: no opinion."""
 
@@ -85,24 +87,21 @@ class Trace:
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 
-    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
         """The plugins are about to be asked; before this, none is called."""
-        self.rounds.append(Round(offered, left_out))
+        begun = Round(offered, left_out)
+        self.rounds.append(begun)
+        return begun
 
-    def tried(self, attempt: Attempt) -> None:
-        """An attempt has ended."""
-        self.attempts.append(attempt)
-        self.rounds[-1].attempt = attempt
-
-    def said(self, plugin: str, hook: str, answer: str | None) -> None:
+    def said(self, who: Who, answer: str | None) -> None:
         """A plugin has answered, or raised."""
-        self.rounds[-1].words.append((plugin, hook, answer, False))
+        self.rounds[-1].words.append((who, answer, False))
 
-    def noted(self, plugin: str, hook: str, text: str) -> None:
+    def noted(self, who: Who, text: str) -> None:
         """A plugin says why."""
         self._notes += 1
         if self._notes <= MAX_NOTES:
-            self.rounds[-1].words.append((plugin, hook, str(text)[:MAX_NOTE_CHARS], True))
+            self.rounds[-1].words.append((who, str(text)[:MAX_NOTE_CHARS], True))
 
     def told(self) -> dict[str, object]:
         """The trace as JSON has it; `docs/explain.md` has the keys."""
@@ -121,17 +120,17 @@ class Trace:
 
 
 def _told(one: Round) -> Mapping[str, object]:
-    said: dict[tuple[str, str], dict[str, object]] = {}
-    notes: dict[tuple[str, str], list[str | None]] = {}
-    for plugin, hook, text, is_note in one.words:
-        key = plugin, hook
-        if key not in said:
-            notes[key] = []
-            said[key] = {"plugin": plugin, "hook": hook, "answer": None, "notes": notes[key]}
+    said: dict[Who, dict[str, object]] = {}
+    notes: dict[Who, list[str | None]] = {}
+    for who, text, is_note in one.words:
+        if who not in said:
+            plugin, hook = who
+            notes[who] = []
+            said[who] = {"plugin": plugin, "hook": hook, "answer": None, "notes": notes[who]}
         if is_note:
-            notes[key].append(text)
+            notes[who].append(text)
         else:
-            said[key]["answer"] = text
+            said[who]["answer"] = text
     return {
         "offered": [downstream.name for downstream in one.offered],
         "left_out": [left_out._asdict() for left_out in one.left_out],
@@ -152,17 +151,17 @@ def _attempt(attempt: Attempt) -> Mapping[str, object]:
     }
 
 
-speaking: ContextVar[tuple[Trace, str, str] | None] = ContextVar("smtp_router_speaking", default=None)
+speaking: ContextVar[tuple[Trace, Who] | None] = ContextVar("smtp_router_speaking", default=None)
 """Whose notes those are that are made from now on: for which message, by which plugin's hook. Tasks have
 theirs of their own."""
 
 
 @contextmanager
-def speaking_as(plugin: str, hook: str) -> Iterator[Trace | None]:
+def speaking_as(who: Who) -> Iterator[Trace | None]:
     """Let another plugin speak for a while; gives the trace, if there is one."""
     before = speaking.get()
     trace = before[0] if before else None
-    speaking.set((trace, plugin, hook) if trace else None)
+    speaking.set((trace, who) if trace else None)
     try:
         yield trace
     finally:
@@ -177,7 +176,7 @@ def note(text: str) -> None:
     Args:
         text: one line; after 500 characters it is cut, and after 100 notes for one message they are.
     """
-    who = speaking.get()
-    if who is not None:
-        trace, plugin, hook = who
-        trace.noted(plugin, hook, text)
+    now = speaking.get()
+    if now is not None:
+        trace, who = now
+        trace.noted(who, text)

@@ -110,7 +110,7 @@ class Nested:
         self, message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
     ) -> Downstream | Awaitable[Downstream | None] | None:
         """See `Algorithm`."""
-        with speaking_as(self.name, self.call.hook) as trace:
+        with speaking_as(self.call.who) as trace:
             found = self.call.begin((message, downstreams, attempts), trace)
             if inspect.isawaitable(found):
                 return self._awaited(found, downstreams)
@@ -120,7 +120,7 @@ class Nested:
         self, found: Awaitable[object], downstreams: Sequence[Downstream]
     ) -> Downstream | None:
         """Wait for it, for as long as the one around it may take."""
-        with speaking_as(self.name, self.call.hook) as trace:
+        with speaking_as(self.call.who) as trace:
             try:
                 chosen = await found
             except BaseException as error:

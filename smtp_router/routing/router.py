@@ -22,7 +22,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import InDoubt, attempted
-from smtp_router.core.reply import Reply, with_words
+from smtp_router.core.reply import Reply, with_id
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
@@ -105,7 +105,7 @@ class Router:
         epoch = self._epochs.current
         try:
             route = epoch.routes.get(message.user)
-            if route is not None and route.files and self._is_stale(route):
+            if route and route.files and id(route) not in self._fresh and self._is_stale(route):
                 epoch = await self._epochs.refresh()
                 route = epoch.routes.get(message.user)
             if route is None:
@@ -140,8 +140,6 @@ class Router:
 
         A look takes 5 us. What changed before a message came, did so before the turn that found it.
         """
-        if id(route) in self._fresh:
-            return False
         if route.is_stale():
             return True
         if not self._fresh:
@@ -183,8 +181,8 @@ class Router:
                 now = clock.now()
                 fit, all_rest, left = route.offer(attempts, now)
             offered = fit if doubt is None else preferred(fit, doubt)
-            all_are = len(offered) == limits.downstreams  # as for almost every message
-            trace.begin(offered, () if all_are else left_out(route.targets, offered, attempts, now))
+            every = len(offered) == limits.downstreams  # as for almost every message
+            turn = trace.begin(offered, () if every else left_out(route.targets, offered, attempts, now))
             if not offered:
                 line = used_up_line(message, route, attempts, clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
@@ -224,7 +222,8 @@ class Router:
                 )
                 now = clock.now()
                 attempt = attempted(chosen, outcome, now - began)
-                trace.tried(attempt)
+                turn.attempt = attempt
+                attempts.append(attempt)
                 passage.ended(attempt, now, clock, self._chance)
             finally:
                 passage.leave()
@@ -232,8 +231,8 @@ class Router:
             rest = chains.begin_after_send(message, attempt, trace)
             if rest is not None:
                 await to_the_end(rest)
-        # A delivery's reply names the router's id, for whoever searches the log later.
-        return with_words(step.reply, f"as {message.id}") if step.reply.is_positive else step.reply
+        reply = step.reply  # a delivery's names the router's id, for whoever searches the log later
+        return with_id(reply, message.id) if reply.is_positive else reply
 
     def _drawn(self, route: Route, canary: Canary, trace: Trace) -> Chains:
         """Whose hooks this message goes through: the user's, or those in which a candidate chooses."""

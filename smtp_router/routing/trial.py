@@ -105,6 +105,7 @@ class Shadow:
         chosen: str | None,
         words: list[Word],
     ) -> None:
+        who = self.plugin.name, "shadow"
         fields = {"id": message.id, "user": message.user, "plugin": self.plugin.name}
         self.counts.asked += 1
         try:
@@ -114,10 +115,10 @@ class Shadow:
             said = f"{type(refusal).__name__}: {refusal.reply}"
         except PluginError as error:
             self.counts.failed += 1
-            words.append((self.plugin.name, "shadow", error.message, False))
+            words.append((who, error.message, False))
             log.exception("shadow failed", extra={"fields": fields})
             return
-        words.append((self.plugin.name, "shadow", said, False))
+        words.append((who, said, False))
         if said != chosen:
             self.counts.differed += 1
             log.info(

@@ -83,8 +83,8 @@ async def test_a_shadow_is_asked_and_told_like_the_algorithm_and_changes_nothing
     }
     assert shadow_of(made).counts.told() == {"asked": 2, "differed": 1, "failed": 0, "left_out": 0}
     (trace,) = made.traces.find("")
-    said = [word for one in trace.rounds for word in one.words if word[1] == "shadow"]
-    assert [(plugin, text) for plugin, _, text, _ in said] == [
+    said = [word for one in trace.rounds for word in one.words if word[0][1] == "shadow"]
+    assert [(who[0], text) for who, text, _ in said] == [
         ("./candidate.py", "b"),
         ("./candidate.py", "b"),
     ]
@@ -143,7 +143,7 @@ async def test_what_a_shadow_says_late_stands_where_it_was_asked(tmp_path: Path)
     globals_of(shadow_of(made))["GO"].set()
     await shadow_of(made).done()
     (trace,) = made.traces.find("")
-    said = [[text for _, hook, text, _ in one.words if hook == "shadow"] for one in trace.rounds]
+    said = [[text for who, text, _ in one.words if who[1] == "shadow"] for one in trace.rounds]
     assert said == [["b"], ["b"]]
 
 
