@@ -38,7 +38,12 @@ An answer is a downstream's name, `changed` or an exception; `None`: no opinion.
 
 
 class Round:
-    """One turn of the router's loop: who was offered, what the plugins said, what came of it."""
+    """One turn of the router's loop: who was offered, what the plugins said, what came of it.
+
+    Args:
+        offered: whom the plugins were offered.
+        left_out: whom they were not.
+    """
 
     __slots__ = ("attempt", "left_out", "offered", "words")
 
@@ -81,17 +86,12 @@ class Trace:
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
         self.rounds: list[Round] = []
+        """One has begun before any plugin is called."""
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
         self.canary: str = ""
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
-
-    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
-        """The plugins are about to be asked; before this, none is called."""
-        begun = Round(offered, left_out)
-        self.rounds.append(begun)
-        return begun
 
     def said(self, who: Who, answer: str | None) -> None:
         """A plugin has answered, or raised."""

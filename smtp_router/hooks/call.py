@@ -286,14 +286,17 @@ class Chains:
             await rest
 
     def begin_after_send(
-        self, message: Message, attempt: Attempt, trace: Trace | None = None
+        self,
+        message: Message,
+        attempt: Attempt,
+        trace: Trace | None = None,
+        others: Iterator[HookCall] | None = None,
     ) -> Coroutine[Any, Any, None] | None:
-        """Tell plugins until one takes its time; what is still to be awaited, if anything is."""
-        return self._tell(iter(self.after), message, attempt, trace)
+        """Tell plugins until one takes its time; what is still to be awaited, if anything is.
 
-    def _tell(
-        self, calls: Iterator[HookCall], message: Message, attempt: Attempt, trace: Trace | None
-    ) -> Coroutine[Any, Any, None] | None:
+        `others` are those that are still to be told, by default all.
+        """
+        calls = iter(self.after) if others is None else others
         for call in calls:
             try:
                 found = call.begin((message, attempt), trace)
@@ -318,7 +321,7 @@ class Chains:
             await call.finish(begun, self.timeout_s, trace=trace)
         except (PluginError, Refusal):
             _log_failure(call, message)
-        rest = self._tell(others, message, attempt, trace)
+        rest = self.begin_after_send(message, attempt, trace, others)
         if rest is not None:
             await rest
 
@@ -388,15 +391,17 @@ def one_of(
     Raises:
         PluginError: it was not offered.
     """
-    chosen = None
-    if found is not None:
-        for chosen in downstreams:
-            if chosen is found:
-                break
-        else:
-            chosen = _namesake(call, found, downstreams)
+    if found is None:
+        if trace:
+            trace.said(call.who, None)
+        return None
+    for chosen in downstreams:
+        if chosen is found:
+            break
+    else:
+        chosen = _namesake(call, found, downstreams)
     if trace:
-        trace.said(call.who, chosen.name if chosen else None)
+        trace.said(call.who, chosen.name)
     return chosen
 
 

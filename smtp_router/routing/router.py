@@ -23,7 +23,7 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import InDoubt, attempted
 from smtp_router.core.reply import Reply, with_id
-from smtp_router.core.trace import Trace
+from smtp_router.core.trace import Round, Trace
 from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
@@ -176,16 +176,18 @@ class Router:
         deadline = started + limits.deadline
         while isinstance(step := next_step(attempts, (now := clock.now()) - started, limits), Try):
             fit, all_rest, left = route.offer(attempts, now)
-            if not fit or self._lines.has(route, attempts):
+            if not fit or (self._lines.lines and self._lines.has(route, attempts)):
                 await self._lines.wait(route, attempts, deadline)
                 now = clock.now()
                 fit, all_rest, left = route.offer(attempts, now)
             offered = fit if doubt is None else preferred(fit, doubt)
-            every = len(offered) == limits.downstreams  # as for almost every message
-            turn = trace.begin(offered, () if every else left_out(route.targets, offered, attempts, now))
+            are_all = len(offered) == limits.downstreams  # as for almost every message
+            turn = Round(offered, () if are_all else left_out(route.targets, offered, attempts, now))
+            trace.rounds.append(turn)
             if not offered:
-                line = used_up_line(message, route, attempts, clock)
-                self._journal.write(logging.WARNING, "limits used up", line)
+                self._journal.write(
+                    logging.WARNING, "limits used up", used_up_line(message, route, attempts, clock)
+                )
                 return without_room(attempts)
             tried = tuple(attempts)
             chosen = chains.begin_select(message, offered, tried, deadline - now, trace)
