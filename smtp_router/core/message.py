@@ -207,5 +207,7 @@ def on_the_wire(message: Message) -> Stuffed:
 
 def has_octets(message: Message) -> bool:
     """Whether a message's content is octets, without making it if it came over the wire and stays so."""
-    content: object = b"" if message._stuffed else message.content  # noqa: SLF001 - as above
+    if message._stuffed is not None:  # noqa: SLF001 - as above
+        return True
+    content: object = message.content
     return isinstance(content, bytes)

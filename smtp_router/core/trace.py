@@ -72,6 +72,7 @@ class Trace:
         "rounds",
         "size",
         "user",
+        "words",
     )
 
     def __init__(self, message: Message) -> None:
@@ -86,22 +87,26 @@ class Trace:
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
         self.rounds: list[Round] = []
-        """One has begun before any plugin is called."""
+        self.words: list[Word] = []
+        """The last round's: what is said is added here."""
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
         self.canary: str = ""
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 
-    def said(self, who: Who, answer: str | None) -> None:
-        """A plugin has answered, or raised."""
-        self.rounds[-1].words.append((who, answer, False))
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
+        """The plugins are about to be asked; before this, none is called."""
+        begun = Round(offered, left_out)
+        self.rounds.append(begun)
+        self.words = begun.words
+        return begun
 
     def noted(self, who: Who, text: str) -> None:
         """A plugin says why."""
         self._notes += 1
         if self._notes <= MAX_NOTES:
-            self.rounds[-1].words.append((who, str(text)[:MAX_NOTE_CHARS], True))
+            self.words.append((who, str(text)[:MAX_NOTE_CHARS], True))
 
     def told(self) -> dict[str, object]:
         """The trace as JSON has it; `docs/explain.md` has the keys."""

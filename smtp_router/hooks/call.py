@@ -133,7 +133,7 @@ class HookCall:
         """
         if isinstance(error, Refusal) and hasattr(error, "reply"):
             if trace:
-                trace.said(self.who, f"{type(error).__name__}: {error.reply}")
+                trace.words.append((self.who, f"{type(error).__name__}: {error.reply}", False))
             return None
         # SystemExit and the like, too: a plugin does not get to stop the router.
         if isinstance(error, asyncio.CancelledError):
@@ -145,7 +145,7 @@ class HookCall:
             what = f"failed: {error}"
         found = MisbehaviourError(self.plugin, f"{self.hook} {what}")
         if trace:
-            trace.said(self.who, found.message)
+            trace.words.append((self.who, found.message, False))
         return found
 
 
@@ -367,10 +367,10 @@ def _changed(call: HookCall, message: Message, changed: object, trace: Trace | N
     """
     if changed is None:
         if trace:
-            trace.said(call.who, None)
+            trace.words.append((call.who, None, False))
         return message
     if trace:
-        trace.said(call.who, "changed")
+        trace.words.append((call.who, "changed", False))
     if not isinstance(changed, Message):
         what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
         raise PluginError(call.plugin, what)
@@ -393,7 +393,7 @@ def one_of(
     """
     if found is None:
         if trace:
-            trace.said(call.who, None)
+            trace.words.append((call.who, None, False))
         return None
     for chosen in downstreams:
         if chosen is found:
@@ -401,7 +401,7 @@ def one_of(
     else:
         chosen = _namesake(call, found, downstreams)
     if trace:
-        trace.said(call.who, chosen.name)
+        trace.words.append((call.who, chosen.name, False))
     return chosen
 
 

@@ -23,7 +23,7 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import InDoubt, attempted
 from smtp_router.core.reply import Reply, with_id
-from smtp_router.core.trace import Round, Trace
+from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
@@ -182,8 +182,8 @@ class Router:
                 fit, all_rest, left = route.offer(attempts, now)
             offered = fit if doubt is None else preferred(fit, doubt)
             are_all = len(offered) == limits.downstreams  # as for almost every message
-            turn = Round(offered, () if are_all else left_out(route.targets, offered, attempts, now))
-            trace.rounds.append(turn)
+            others = () if are_all else left_out(route.targets, offered, attempts, now)
+            turn = trace.begin(offered, others)
             if not offered:
                 self._journal.write(
                     logging.WARNING, "limits used up", used_up_line(message, route, attempts, clock)

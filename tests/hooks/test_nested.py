@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from smtp_router import Defer, PluginError
-from smtp_router.core.trace import Round, Trace
+from smtp_router.core.trace import Trace
 from smtp_router.hooks.plugin import Plugin, chains, families
 from smtp_router.hooks.registry import Registry
 from tests.support import delivered, make_attempt, make_downstream, make_message
@@ -138,7 +138,7 @@ async def test_what_each_says_is_in_the_trace_under_its_name(folder: Folder) -> 
     for d in ("def", "async def"):
         folder.write("last.py", last(d=d))
         trace = Trace(make_message())
-        trace.rounds.append(Round(OFFERED, ()))
+        trace.begin(OFFERED, ())
         await ask(folder.make(inner="./last.py"), trace)
         assert [(who[0], text, is_note) for who, text, is_note in trace.rounds[0].words] == [
             ("./outer.py", "outer asks", True),
@@ -154,7 +154,7 @@ async def test_two_messages_at_once_have_a_trace_each(folder: Folder) -> None:
     plugin = folder.make(inner="./last.py")
     traces = [Trace(make_message()) for _ in "ab"]
     for trace in traces:
-        trace.rounds.append(Round(OFFERED, ()))
+        trace.begin(OFFERED, ())
     await asyncio.gather(*(ask(plugin, trace) for trace in traces))
     assert [len(trace.rounds[0].words) for trace in traces] == [4, 4]
 

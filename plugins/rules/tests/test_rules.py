@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp_router import Defer, Message, PluginError
-from smtp_router.core.trace import Round, Trace, speaking
+from smtp_router.core.trace import Trace, speaking
 from smtp_router.testing import (
     LoadedPlugin,
     conformance,
@@ -70,7 +70,7 @@ async def holds(condition: object, message: Message | None = None, **more: objec
 
 def notes(plugin: LoadedPlugin, message: Message, names: str = "abc") -> list[str | None]:
     trace = Trace(message)
-    trace.rounds.append(Round([], []))
+    trace.begin([], [])
     speaking.set((trace, ("rules", "select_downstream")))
     plugin.instance.select_downstream(message, [make_downstream(name) for name in names], ())
     speaking.set(None)
