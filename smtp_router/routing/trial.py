@@ -72,7 +72,7 @@ class Shadow:
         if len(self._tasks) >= MAX_WAITING:
             self.counts.left_out += 1
             return
-        words = trace.rounds[-1].words  # it may answer when the next round has begun
+        words = trace.words  # it may answer when the next round has begun
         self._begin(self._compare(message, offered, attempts, chosen.name if chosen else None, words))
 
     def told_first(self, chains: Chains) -> Chains:
