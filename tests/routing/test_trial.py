@@ -82,13 +82,18 @@ async def test_a_shadow_is_asked_and_told_like_the_algorithm_and_changes_nothing
         "shadow": "b",
     }
     assert shadow_of(made).counts.told() == {"asked": 2, "differed": 1, "failed": 0, "left_out": 0}
-    assert made.user.chains.after[0].plugin == "./candidate.py"  # whatever others do when they are told
     (trace,) = made.traces.find("")
     said = [word for one in trace.rounds for word in one.words if word[0][1] == "shadow"]
     assert [(who[0], text) for who, text, _ in said] == [
         ("./candidate.py", "b"),
         ("./candidate.py", "b"),
     ]
+
+
+async def test_a_shadow_is_told_before_others_who_may_take_their_time(tmp_path: Path) -> None:
+    files = {"candidate.py": candidate(), "other.py": candidate()}
+    made = Bench(tmp_path, files, plugins=["./other.py"], shadow="./candidate.py")
+    assert [call.plugin for call in made.user.chains.after] == ["./candidate.py", "./other.py"]
 
 
 @pytest.mark.parametrize("d", ["def", "async def"])
