@@ -48,13 +48,13 @@ CLOCK_TOLERANCE_S = 0.01
 """An attempt that used up its time may end a timer's tick early; it is late all the same."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How far the router goes for one message.
 
     Args:
         deadline: the instant (seconds, on the clock that `now` is read from) by which the client must
-            have an answer.
+            have an answer. By a clock that begins with the message, it is the same for all messages.
         downstreams: how many there are to try; each is tried at most once.
         failover_on: after which outcomes another downstream is tried.
         accepts_in_doubt: whether a message that is in doubt counts as delivered: somebody has said so.
@@ -78,6 +78,7 @@ class Finish(NamedTuple):
 
 _TRY = Try()
 _DELIVERED = Finish(DELIVERED)
+_TOO_LATE = Finish(TOO_LATE)
 
 
 def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | Finish:
@@ -99,14 +100,11 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
             return Finish(reply=ACCEPTED)
         if last.kind not in limits.failover_on:
             return Finish(reply=_last_word(attempts))
-    untried = limits.downstreams - len(attempts)
     late = now >= limits.deadline - CLOCK_TOLERANCE_S
-    if untried <= 0:
-        reply = give_up(attempts)
-        return Finish(reply=TOO_LATE if late and reply == UNREACHABLE else reply)
-    if late:
-        return Finish(reply=TOO_LATE)
-    return _TRY
+    if len(attempts) < limits.downstreams:
+        return _TOO_LATE if late else _TRY
+    reply = give_up(attempts)
+    return _TOO_LATE if late and reply == UNREACHABLE else Finish(reply)
 
 
 def end_of_attempt(now: float, deadline: float, left: int) -> float:

@@ -14,6 +14,7 @@ _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FIELD_WIDTH = 76
+_LINE_WIDTH = _FIELD_WIDTH + len("\r\n")
 
 
 def header_end(content: bytes) -> int:
@@ -51,9 +52,9 @@ def format_field(name: str, value: str) -> bytes:
     if not _NAME.fullmatch(name):
         message = f"{name!r} is no header field name"
         raise ValueError(message)
-    line = f"{name}: {value}"
-    if len(line) <= _FIELD_WIDTH and line.isascii() and line.isprintable():
-        return f"{line}\r\n".encode()  # as nearly always: 0.5 us for 11
+    line = f"{name}: {value}\r\n"
+    if len(line) <= _LINE_WIDTH and value.isascii() and value.isprintable():
+        return line.encode()  # as nearly always: 0.4 us for 11
     if _CONTROL.search(value):
         message = f"the value of {name} has a control character in it"
         raise ValueError(message)

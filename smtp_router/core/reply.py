@@ -125,9 +125,9 @@ class _Draft:
 _made = cast("Callable[[int, str, str], Reply]", _Draft)
 
 
-def with_words(reply: Reply, words: str) -> Reply:
-    """This reply with more words behind its text, all of them the router's own: nothing is checked."""
-    return _made(reply.code, reply.enhanced, f"{reply.text} {words}")
+def with_id(reply: Reply, id_: str) -> Reply:
+    """This reply with the router's own id of a message behind its text: nothing is checked."""
+    return _made(reply.code, reply.enhanced, f"{reply.text} as {id_}")
 
 
 def plain_reply(line: bytes) -> Reply | None:

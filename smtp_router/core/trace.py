@@ -29,21 +29,21 @@ class LeftOut(NamedTuple):
     why: str
 
 
-class Word(NamedTuple):
-    """What a plugin said: an answer, or a note on how it came to it."""
+Who = tuple[str, str]
+"""A plugin's name, and which of its hooks it is."""
+Word = tuple[Who, str | None, bool]
+"""Who has said what, and whether that is a note on how the answer was found, not the answer.
 
-    plugin: str
-    hook: str
-    text: str | None
-    """The downstream's name, `changed`, an exception; `None` for no opinion; or the note."""
-    is_note: bool = False
-
-
-_new = tuple.__new__  # what `Word(…)` calls in the end, in a third of the time: some for each message
+An answer is a downstream's name, `changed` or an exception; `None`: no opinion."""
 
 
 class Round:
-    """One turn of the router's loop: who was offered, what the plugins said, what came of it."""
+    """One turn of the router's loop: who was offered, what the plugins said, what came of it.
+
+    Args:
+        offered: whom the plugins were offered.
+        left_out: whom they were not.
+    """
 
     __slots__ = ("attempt", "left_out", "offered", "words")
 
@@ -61,7 +61,6 @@ class Trace:
 
     __slots__ = (
         "_notes",
-        "_words",
         "at",
         "attempts",
         "canary",
@@ -73,6 +72,7 @@ class Trace:
         "rounds",
         "size",
         "user",
+        "words",
     )
 
     def __init__(self, message: Message) -> None:
@@ -87,34 +87,26 @@ class Trace:
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
         self.rounds: list[Round] = []
-        self._words: list[Word] = []
-        """The last round's; what is said before the first one is nobody's."""
+        self.words: list[Word] = []
+        """The last round's: what is said is added here."""
         self.reply: Reply | None = None
         """What the client was answered; `None` before that, or if it has gone away."""
         self.canary: str = ""
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 
-    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
-        """The plugins are about to be asked."""
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
+        """The plugins are about to be asked; before this, none is called."""
         begun = Round(offered, left_out)
-        self._words = begun.words
         self.rounds.append(begun)
+        self.words = begun.words
+        return begun
 
-    def tried(self, attempt: Attempt) -> None:
-        """An attempt has ended."""
-        self.attempts.append(attempt)
-        self.rounds[-1].attempt = attempt
-
-    def said(self, plugin: str, hook: str, answer: str | None) -> None:
-        """A plugin has answered, or raised."""
-        self._words.append(_new(Word, (plugin, hook, answer, False)))
-
-    def noted(self, plugin: str, hook: str, text: str) -> None:
+    def noted(self, who: Who, text: str) -> None:
         """A plugin says why."""
         self._notes += 1
         if self._notes <= MAX_NOTES:
-            self._words.append(Word(plugin, hook, str(text)[:MAX_NOTE_CHARS], is_note=True))
+            self.words.append((who, str(text)[:MAX_NOTE_CHARS], True))
 
     def told(self) -> dict[str, object]:
         """The trace as JSON has it; `docs/explain.md` has the keys."""
@@ -133,17 +125,17 @@ class Trace:
 
 
 def _told(one: Round) -> Mapping[str, object]:
-    said: dict[tuple[str, str], dict[str, object]] = {}
-    notes: dict[tuple[str, str], list[str | None]] = {}
-    for word in one.words:
-        key = word.plugin, word.hook
-        if key not in said:
-            notes[key] = []
-            said[key] = {"plugin": key[0], "hook": key[1], "answer": None, "notes": notes[key]}
-        if word.is_note:
-            notes[key].append(word.text)
+    said: dict[Who, dict[str, object]] = {}
+    notes: dict[Who, list[str | None]] = {}
+    for who, text, is_note in one.words:
+        if who not in said:
+            plugin, hook = who
+            notes[who] = []
+            said[who] = {"plugin": plugin, "hook": hook, "answer": None, "notes": notes[who]}
+        if is_note:
+            notes[who].append(text)
         else:
-            said[key]["answer"] = word.text
+            said[who]["answer"] = text
     return {
         "offered": [downstream.name for downstream in one.offered],
         "left_out": [left_out._asdict() for left_out in one.left_out],
@@ -164,17 +156,17 @@ def _attempt(attempt: Attempt) -> Mapping[str, object]:
     }
 
 
-speaking: ContextVar[tuple[Trace, str, str] | None] = ContextVar("smtp_router_speaking", default=None)
+speaking: ContextVar[tuple[Trace, Who] | None] = ContextVar("smtp_router_speaking", default=None)
 """Whose notes those are that are made from now on: for which message, by which plugin's hook. Tasks have
 theirs of their own."""
 
 
 @contextmanager
-def speaking_as(plugin: str, hook: str) -> Iterator[Trace | None]:
+def speaking_as(who: Who) -> Iterator[Trace | None]:
     """Let another plugin speak for a while; gives the trace, if there is one."""
     before = speaking.get()
     trace = before[0] if before else None
-    speaking.set((trace, plugin, hook) if trace else None)
+    speaking.set((trace, who) if trace else None)
     try:
         yield trace
     finally:
@@ -189,7 +181,7 @@ def note(text: str) -> None:
     Args:
         text: one line; after 500 characters it is cut, and after 100 notes for one message they are.
     """
-    who = speaking.get()
-    if who is not None:
-        trace, plugin, hook = who
-        trace.noted(plugin, hook, text)
+    now = speaking.get()
+    if now is not None:
+        trace, who = now
+        trace.noted(who, text)

@@ -9,9 +9,11 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
+from itertools import permutations
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from smtp_router.core.address import is_address
@@ -19,7 +21,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message, has_octets
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace, speaking
+from smtp_router.core.trace import Trace, Who, speaking
 from smtp_router.errand import in_task
 
 log = logging.getLogger(__name__)
@@ -46,13 +48,14 @@ class HookCall:
     hook: str
     function: Callable[..., Any]
     arguments: tuple[int, ...]
-    _pick: Callable[[tuple[object, ...]], tuple[object, ...]] = field(
-        init=False, repr=False, compare=False
-    )
+    who: Who = field(init=False, repr=False, compare=False)
+    """Plugin and hook, for traces."""
+    _call: "_Calling" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """See how to pick the arguments."""
-        object.__setattr__(self, "_pick", _picker(self.arguments))
+        """See how to call it."""
+        object.__setattr__(self, "who", (self.plugin, self.hook))
+        object.__setattr__(self, "_call", _CALLING[self.arguments])
 
     def begin(self, values: tuple[object, ...], trace: Trace | None = None) -> Any:  # noqa: ANN401
         """Call it, and let nothing out but a value, a refusal or a PluginError.
@@ -70,9 +73,9 @@ class HookCall:
             Defer, Reject: the plugin's decision.
             PluginError: anything else.
         """
-        speaking.set((trace, self.plugin, self.hook) if trace else None)
+        speaking.set((trace, self.who) if trace else None)
         try:
-            return self.function(*self._pick(values))
+            return self._call(self.function, values)
         except BaseException as error:
             failure = self.failure(error, trace)
             if failure is None:
@@ -130,7 +133,7 @@ class HookCall:
         """
         if isinstance(error, Refusal) and hasattr(error, "reply"):
             if trace:
-                trace.said(self.plugin, self.hook, f"{type(error).__name__}: {error.reply}")
+                trace.words.append((self.who, f"{type(error).__name__}: {error.reply}", False))
             return None
         # SystemExit and the like, too: a plugin does not get to stop the router.
         if isinstance(error, asyncio.CancelledError):
@@ -142,7 +145,7 @@ class HookCall:
             what = f"failed: {error}"
         found = MisbehaviourError(self.plugin, f"{self.hook} {what}")
         if trace:
-            trace.said(self.plugin, self.hook, found.message)
+            trace.words.append((self.who, found.message, False))
         return found
 
 
@@ -184,34 +187,38 @@ class Chains:
         trace: Trace | None = None,
     ) -> Downstream | Coroutine[Any, Any, Downstream | None] | None:
         """The same: the answer, or what is still to be awaited if a plugin takes its time."""
-        for position, call in enumerate(self.select):
+        calls = iter(self.select)
+        for call in calls:
             found = call.begin((message, downstreams, attempts), trace)
             if found.__class__ is not Downstream and inspect.isawaitable(found):
                 until = asyncio.get_running_loop().time() + within_s
                 values = message, downstreams, attempts
-                return self._go_on_asking(found, position, values, until, trace)
-            chosen = _answered(call, found, downstreams, trace)
-            if chosen:
+                return self._go_on_asking(found, call, calls, values, until=until, trace=trace)
+            chosen = one_of(call, found, downstreams, trace)
+            if chosen is not None:
                 return chosen
         return None
 
     async def _go_on_asking(
         self,
-        found: Any,  # noqa: ANN401 - as the hook has it
-        position: int,
+        begun: Awaitable[object],
+        call: HookCall,
+        others: Iterator[HookCall],
         values: tuple[Message, Sequence[Downstream], Sequence[Attempt]],
+        *,
         until: float,
         trace: Trace | None,
     ) -> Downstream | None:
-        for call in self.select[position:]:
-            if call is not self.select[position]:
-                found = call.begin(values, trace)
+        found = await call.finish(begun, self.timeout_s, until, trace)
+        chosen = one_of(call, found, values[1], trace)
+        for other in others:
+            if chosen is not None:
+                break
+            found = other.begin(values, trace)
             if inspect.isawaitable(found):
-                found = await call.finish(found, self.timeout_s, until, trace)
-            chosen = _answered(call, found, values[1], trace)
-            if chosen:
-                return chosen
-        return None
+                found = await other.finish(found, self.timeout_s, until, trace)
+            chosen = one_of(other, found, values[1], trace)
+        return chosen
 
     async def before_send(
         self,
@@ -240,29 +247,34 @@ class Chains:
         trace: Trace | None = None,
     ) -> Message | Coroutine[Any, Any, Message]:
         """The same: the message, or what is still to be awaited if a plugin takes its time."""
-        for position, call in enumerate(self.before):
+        calls = iter(self.before)
+        for call in calls:
             changed = call.begin((message, downstream), trace)
             if changed.__class__ is not Message and inspect.isawaitable(changed):
                 until = asyncio.get_running_loop().time() + within_s
-                return self._go_on_changing(changed, position, (message, downstream), until, trace)
+                values = message, downstream
+                return self._go_on_changing(changed, call, calls, values, until=until, trace=trace)
             message = _changed(call, message, changed, trace)
         return message
 
     async def _go_on_changing(
         self,
-        changed: Any,  # noqa: ANN401 - as the hook has it
-        position: int,
+        begun: Awaitable[object],
+        call: HookCall,
+        others: Iterator[HookCall],
         values: tuple[Message, Downstream],
+        *,
         until: float,
         trace: Trace | None,
     ) -> Message:
         message, downstream = values
-        for call in self.before[position:]:
-            if call is not self.before[position]:
-                changed = call.begin((message, downstream), trace)
+        changed = await call.finish(begun, self.timeout_s, until, trace)
+        message = _changed(call, message, changed, trace)
+        for other in others:
+            changed = other.begin((message, downstream), trace)
             if inspect.isawaitable(changed):
-                changed = await call.finish(changed, self.timeout_s, until, trace)
-            message = _changed(call, message, changed, trace)
+                changed = await other.finish(changed, self.timeout_s, until, trace)
+            message = _changed(other, message, changed, trace)
         return message
 
     async def after_send(
@@ -274,69 +286,77 @@ class Chains:
             await rest
 
     def begin_after_send(
-        self, message: Message, attempt: Attempt, trace: Trace | None = None, first: int = 0
+        self,
+        message: Message,
+        attempt: Attempt,
+        trace: Trace | None = None,
+        others: Iterator[HookCall] | None = None,
     ) -> Coroutine[Any, Any, None] | None:
         """Tell plugins until one takes its time; what is still to be awaited, if anything is.
 
-        `first` is the position of the one to begin with.
+        `others` are those that are still to be told, by default all.
         """
-        for position in range(first, len(self.after)):
-            call = self.after[position]
+        calls = iter(self.after) if others is None else others
+        for call in calls:
             try:
                 found = call.begin((message, attempt), trace)
             except (PluginError, Refusal):
                 _log_failure(call, message)
             else:
                 if found is not None and inspect.isawaitable(found):
-                    return self._go_on_telling(found, position, message, attempt, trace)
+                    return self._go_on_telling(found, call, calls, message, attempt, trace=trace)
         return None
 
     async def _go_on_telling(
         self,
         begun: Awaitable[object],
-        position: int,
+        call: HookCall,
+        others: Iterator[HookCall],
         message: Message,
         attempt: Attempt,
+        *,
         trace: Trace | None,
     ) -> None:
-        call = self.after[position]
         try:
             await call.finish(begun, self.timeout_s, trace=trace)
         except (PluginError, Refusal):
             _log_failure(call, message)
-        rest = self.begin_after_send(message, attempt, trace, position + 1)
+        rest = self.begin_after_send(message, attempt, trace, others)
         if rest is not None:
             await rest
 
 
-_NONE = itemgetter(slice(0))
-_ONE = tuple(itemgetter(slice(position, position + 1)) for position in range(3))  # no hook takes more
+_Calling = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
 
 
-def _picker(positions: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
-    """A function that gives the values at these positions."""
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return _ONE[positions[0]] if positions else _NONE
+def _calling(positions: tuple[int, ...]) -> _Calling:
+    """How to call a function with those of a hook's arguments that are in these places.
+
+    Without a star, the interpreter calls it without leaving its own loop: 0.1 us less.
+    """
+    match positions:
+        case (one,):
+            return lambda function, values: function(values[one])
+        case (one, two):
+            return lambda function, values: function(values[one], values[two])
+        case (one, two, three):
+            return lambda function, values: function(values[one], values[two], values[three])
+        case _:
+            return lambda function, _: function()
+
+
+_CALLING: Mapping[tuple[int, ...], _Calling] = MappingProxyType(
+    {
+        positions: _calling(positions)
+        for count in range(4)  # no hook has more arguments
+        for positions in permutations(range(3), count)
+    }
+)
 
 
 def _log_failure(call: HookCall, message: Message) -> None:
     fields = {"id": message.id, "plugin": call.plugin, "hook": call.hook}
     log.exception("plugin failed", extra={"fields": fields})  # noqa: LOG004 - called by handlers
-
-
-def _answered(
-    call: HookCall, found: object, downstreams: Sequence[Downstream], trace: Trace | None
-) -> Downstream | None:
-    """What a plugin has chosen.
-
-    Raises:
-        PluginError: it was not offered.
-    """
-    chosen = one_of(call, found, downstreams)
-    if trace:
-        trace.said(call.plugin, call.hook, chosen.name if chosen else None)
-    return chosen
 
 
 def _changed(call: HookCall, message: Message, changed: object, trace: Trace | None) -> Message:
@@ -345,28 +365,50 @@ def _changed(call: HookCall, message: Message, changed: object, trace: Trace | N
     Raises:
         PluginError: what it returned is none.
     """
-    if trace:
-        trace.said(call.plugin, call.hook, None if changed is None else "changed")
     if changed is None:
+        if trace:
+            trace.words.append((call.who, None, False))
         return message
+    if trace:
+        trace.words.append((call.who, "changed", False))
     if not isinstance(changed, Message):
         what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
         raise PluginError(call.plugin, what)
-    _check_changed(call, message, changed)
+    if (
+        changed.rcpt_tos is not message.rcpt_tos
+        or changed.mail_from is not message.mail_from
+        or not has_octets(changed)
+    ):
+        _check_changed(call, message, changed)
     return changed
 
 
-def one_of(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> Downstream | None:
+def one_of(
+    call: HookCall, found: object, downstreams: Sequence[Downstream], trace: Trace | None = None
+) -> Downstream | None:
     """What a plugin has chosen, as it is offered now: it may have kept it from an earlier call.
 
     Raises:
         PluginError: it was not offered.
     """
     if found is None:
+        if trace:
+            trace.words.append((call.who, None, False))
         return None
+    for chosen in downstreams:
+        if chosen is found:
+            break
+    else:
+        chosen = _namesake(call, found, downstreams)
+    if trace:
+        trace.words.append((call.who, chosen.name, False))
+    return chosen
+
+
+def _namesake(call: HookCall, found: object, downstreams: Sequence[Downstream]) -> Downstream:
     if isinstance(found, Downstream):
         for downstream in downstreams:
-            if downstream is found or downstream.name == found.name:
+            if downstream.name == found.name:
                 return downstream
     what = found.name if isinstance(found, Downstream) else f"a {type(found).__name__}"
     offered = ", ".join(map(_name, downstreams))

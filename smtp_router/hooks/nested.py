@@ -11,7 +11,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace, speaking_as
+from smtp_router.core.trace import speaking_as
 from smtp_router.hooks.call import HookCall, one_of
 from smtp_router.hooks.plugin import Plugin
 
@@ -110,17 +110,17 @@ class Nested:
         self, message: Message, downstreams: Sequence[Downstream], attempts: Sequence[Attempt]
     ) -> Downstream | Awaitable[Downstream | None] | None:
         """See `Algorithm`."""
-        with speaking_as(self.name, self.call.hook) as trace:
+        with speaking_as(self.call.who) as trace:
             found = self.call.begin((message, downstreams, attempts), trace)
             if inspect.isawaitable(found):
                 return self._awaited(found, downstreams)
-            return self._answer(found, downstreams, trace)
+            return one_of(self.call, found, downstreams, trace)
 
     async def _awaited(
         self, found: Awaitable[object], downstreams: Sequence[Downstream]
     ) -> Downstream | None:
         """Wait for it, for as long as the one around it may take."""
-        with speaking_as(self.name, self.call.hook) as trace:
+        with speaking_as(self.call.who) as trace:
             try:
                 chosen = await found
             except BaseException as error:
@@ -128,12 +128,4 @@ class Nested:
                 if failure is None:
                     raise
                 raise failure from error
-            return self._answer(chosen, downstreams, trace)
-
-    def _answer(
-        self, found: object, downstreams: Sequence[Downstream], trace: Trace | None
-    ) -> Downstream | None:
-        chosen = one_of(self.call, found, downstreams)
-        if trace:
-            trace.said(self.name, self.call.hook, chosen.name if chosen else None)
-        return chosen
+            return one_of(self.call, chosen, downstreams, trace)

@@ -15,9 +15,10 @@ from smtp_router.config.load import Loaded
 from smtp_router.config.plugin_use import PluginUse
 from smtp_router.config.settings import Downstream as DownstreamSettings
 from smtp_router.config.settings import Settings, User
+from smtp_router.core.decision import Limits
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import ConfigError, PluginError
-from smtp_router.core.outcome import Attempt, OutcomeKind
+from smtp_router.core.outcome import Attempt
 from smtp_router.credentials import Kind, kind_of
 from smtp_router.hooks.call import Chains
 from smtp_router.hooks.files import PluginFile
@@ -31,19 +32,9 @@ from smtp_router.routing.trial import Canary, Shadow
 _NO_FILES: Mapping[PluginFile, str] = MappingProxyType({})
 
 
-@dataclass(slots=True, kw_only=True)
-class Offer:
-    """What the plugins may choose from.
-
-    Args:
-        downstreams: those worth trying for this message.
-        all_rest: whether they are those that rest, since no others are left.
-        left: how many are left to try in all, the resting ones among them.
-    """
-
-    downstreams: tuple[Downstream, ...]
-    all_rest: bool
-    left: int
+Offer = tuple[tuple[Downstream, ...], bool, int]
+"""What the plugins may choose from: those worth trying for this message, whether they are those that
+rest (no others are left), and how many are left to try in all, the resting ones among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +48,7 @@ class Route:
         chains: their hooks, compiled.
         files: the plugin files among them, which are looked at before every message, each with the
             version that was there when this was built.
-        failover_on: after which outcomes another downstream is tried.
+        limits: how far the router goes for a message, by a clock that begins with it.
         shadow: a candidate that is asked along.
         canary: a candidate that chooses for some of the messages.
     """
@@ -67,7 +58,7 @@ class Route:
     plugins: tuple[Plugin, ...]
     chains: Chains
     files: Mapping[PluginFile, str]
-    failover_on: frozenset[OutcomeKind]
+    limits: Limits
     shadow: Shadow | None = None
     canary: Canary | None = None
 
@@ -97,11 +88,9 @@ class Route:
             elif target.has_room(now):
                 resting.append(target)
         if fit:
-            left = len(fit) + len(resting)
-            return Offer(downstreams=tuple(fit), all_rest=False, left=left)
+            return tuple(fit), False, len(fit) + len(resting)
         resting.sort(key=lambda target: target.failed_at)
-        downstreams = tuple([target.seen(now) for target in resting])
-        return Offer(downstreams=downstreams, all_rest=True, left=len(resting))
+        return tuple([target.seen(now) for target in resting]), True, len(resting)
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""
@@ -213,18 +202,26 @@ class _RouteBuilder:
         others = [self._plugin(path, use, downstreams) for path, use in uses]
         plugins = tuple(plugin for plugin in others if plugin)
         algorithm = self._algorithm("algorithm", user.algorithm, downstreams)
-        shadow = self._algorithm("shadow", user.shadow, downstreams)
+        asked_along = self._algorithm("shadow", user.shadow, downstreams)
+        shadow = self._shadow(asked_along) if asked_along else None
         candidate = user.canary.plugin if user.canary else None
         canary = self._algorithm("canary", candidate, downstreams)
         route = Route(
             user=user,
             targets=targets,
             plugins=(*plugins, algorithm) if algorithm else plugins,
-            chains=self._chains(plugins, algorithm, canary),
+            chains=self._chains(plugins, algorithm, canary, shadow),
             files=_NO_FILES,
-            failover_on=user.outcomes_that_fail_over,
-            shadow=self._shadow(shadow) if shadow else None,
-            canary=self._canary(canary, self._chains(plugins, canary, algorithm)) if canary else None,
+            limits=Limits(
+                deadline=self.loaded.settings.deadline_s,
+                downstreams=len(targets),
+                failover_on=user.outcomes_that_fail_over,
+                accepts_in_doubt=user.in_doubt == "accept",
+            ),
+            shadow=shadow,
+            canary=self._canary(canary, self._chains(plugins, canary, algorithm, shadow))
+            if canary
+            else None,
         )
         names = dict.fromkeys(plugin.name for plugin in route.all_plugins if is_path(plugin.name))
         if not names:
@@ -232,14 +229,20 @@ class _RouteBuilder:
         files = [self.registry.file(self.folder / name) for name in names]
         return replace(route, files=MappingProxyType({file: file.seen for file in files}))
 
-    def _chains(self, plugins: tuple[Plugin, ...], asked: Plugin | None, told: Plugin | None) -> Chains:
-        """The hooks of all: one algorithm chooses, and another is told what comes of it."""
+    def _chains(
+        self,
+        plugins: tuple[Plugin, ...],
+        asked: Plugin | None,
+        told: Plugin | None,
+        shadow: Shadow | None,
+    ) -> Chains:
+        """The hooks of all: one algorithm chooses, and others are told what comes of it."""
         timeout_s = self.loaded.settings.hook_timeout_s
-        choosing = chains((*plugins, asked) if asked else plugins, timeout_s)
-        if told is None:
-            return choosing
-        everyone = tuple(plugin for plugin in (*plugins, told, asked) if plugin)
-        return replace(chains(everyone, timeout_s), select=choosing.select)
+        found = chains((*plugins, asked) if asked else plugins, timeout_s)
+        if told is not None:
+            everyone = tuple(plugin for plugin in (*plugins, told, asked) if plugin)
+            found = replace(chains(everyone, timeout_s), select=found.select)
+        return shadow.told_first(found) if shadow else found
 
     def _shadow(self, plugin: Plugin) -> Shadow:
         before, timeout_s = self.old.shadow if self.old else None, self.loaded.settings.hook_timeout_s

@@ -7,14 +7,12 @@ The loop knows no SMTP code: outcomes come from the sender, and what follows fro
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
     OUR_FAULT,
-    Finish,
-    Limits,
+    Try,
     end_of_attempt,
     give_up,
     next_step,
@@ -24,37 +22,26 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import InDoubt, attempted
-from smtp_router.core.reply import Reply, with_words
+from smtp_router.core.reply import Reply, with_id
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
 from smtp_router.routing.again import preferred, seen_before
 from smtp_router.routing.doubts import Doubts
-from smtp_router.routing.epoch import Epoch, Offer, Route
+from smtp_router.routing.epoch import Epoch, Route
 from smtp_router.routing.journal import Journal, LoggingJournal
 from smtp_router.routing.lines import used_up_line
 from smtp_router.routing.ports import Sender
 from smtp_router.routing.reasons import left_out
 from smtp_router.routing.shield import to_the_end
+from smtp_router.routing.target import Passage, Target
 from smtp_router.routing.traces import Traces
+from smtp_router.routing.trial import Canary
 from smtp_router.routing.waiting import WaitingLines
 from smtp_router.state.doubts import Doubt
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_USER = Reply(code=451, enhanced="4.7.0", text="This login is not known any more")
-
-
-@dataclass(slots=True)
-class _Way:
-    """All that goes with a message from here on."""
-
-    message: Message
-    epoch: Epoch
-    route: Route
-    limits: Limits
-    trace: Trace
-    chains: Chains
-    """The route's, or those in which a candidate chooses."""
 
 
 class Epochs(Protocol):
@@ -118,17 +105,15 @@ class Router:
         epoch = self._epochs.current
         try:
             route = epoch.routes.get(message.user)
-            if route is not None and route.files and self._is_stale(route):
+            if route and route.files and id(route) not in self._fresh and self._is_stale(route):
                 epoch = await self._epochs.refresh()
                 route = epoch.routes.get(message.user)
             if route is None:
                 reply = UNKNOWN_USER
+            elif self._doubts.may_know(message):
+                reply = await self._deliver_again(message, epoch, route, trace, started)
             else:
-                way = self._way(message, epoch, route, started, trace)
-                if self._doubts.may_know(message):
-                    reply = await self._deliver_again(way)
-                else:
-                    reply = await self._deliver(way, None)
+                reply = await self._deliver(message, epoch, route, trace, started)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
@@ -143,9 +128,10 @@ class Router:
             self._traces.add(trace)
             if self._journal.writes(logging.DEBUG):
                 self._journal.write(logging.DEBUG, "trace", trace.told())
-            if in_doubt := [one for one in trace.attempts if isinstance(one.outcome, InDoubt)]:
-                names = [attempt.downstream.name for attempt in in_doubt]
-                self._doubts.in_doubt(message, names, reply, for_s=epoch.settings.in_doubt_s)
+            for attempt in trace.attempts:
+                if isinstance(attempt.outcome, InDoubt):
+                    self._in_doubt(message, trace, epoch)
+                    break
             self._doubts.ended(message)
         return reply
 
@@ -154,8 +140,6 @@ class Router:
 
         A look takes 5 us. What changed before a message came, did so before the turn that found it.
         """
-        if id(route) in self._fresh:
-            return False
         if route.is_stale():
             return True
         if not self._fresh:
@@ -163,115 +147,117 @@ class Router:
         self._fresh.add(id(route))
         return False
 
-    def _way(self, message: Message, epoch: Epoch, route: Route, started: float, trace: Trace) -> _Way:
-        """How far to go."""
-        limits = Limits(
-            deadline=started + epoch.settings.deadline_s,
-            downstreams=len(route.targets),
-            failover_on=route.failover_on,
-            accepts_in_doubt=route.user.in_doubt == "accept",
-        )
-        return _Way(message, epoch, route, limits, trace, route.chains)
-
-    async def _deliver_again(self, way: _Way) -> Reply:
+    async def _deliver_again(
+        self, message: Message, epoch: Epoch, route: Route, trace: Trace, started: float
+    ) -> Reply:
         """Deliver a message that may have come before, unless it was delivered then."""
-        left_s = way.limits.deadline - self._clock.now()
-        found = await seen_before(self._doubts, way.message, way.epoch.settings, within_s=left_s)
+        left_s = started + route.limits.deadline - self._clock.now()
+        found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
         if isinstance(found, Reply):
             return found
-        reply = await self._deliver(way, found)
+        reply = await self._deliver(message, epoch, route, trace, started, doubt=found)
         if found is not None and not reply.is_transient:
             self._doubts.forget(found)
         return reply
 
-    async def _deliver(self, way: _Way, doubt: Doubt | None) -> Reply:
-        message, route, limits, trace = way.message, way.route, way.limits, way.trace
-        attempts, clock = trace.attempts, self._clock
-        if route.canary and self._chance() < route.canary.share:
-            way.chains = route.canary.chains
-            trace.canary = route.canary.plugin.name
-        while True:
-            now = clock.now()
-            step = next_step(attempts, now, limits)
-            if isinstance(step, Finish):
-                return _with_id(step.reply, message)
-            offer = route.offer(attempts, now)
-            if not offer.downstreams or self._lines.has(route, attempts):
-                await self._lines.wait(route, attempts, limits.deadline)
+    async def _deliver(
+        self,
+        message: Message,
+        epoch: Epoch,
+        route: Route,
+        trace: Trace,
+        started: float,
+        *,
+        doubt: Doubt | None = None,
+    ) -> Reply:
+        """Try one downstream after the other, for as long as the table says."""
+        clock, attempts, limits = self._clock, trace.attempts, route.limits
+        chains = route.chains if route.canary is None else self._drawn(route, route.canary, trace)
+        deadline = started + limits.deadline
+        while isinstance(step := next_step(attempts, (now := clock.now()) - started, limits), Try):
+            fit, all_rest, left = route.offer(attempts, now)
+            if not fit or (self._lines.lines and self._lines.has(route, attempts)):
+                await self._lines.wait(route, attempts, deadline)
                 now = clock.now()
-                offer = route.offer(attempts, now)
-            offered = offer.downstreams if doubt is None else preferred(offer.downstreams, doubt)
-            trace.begin(offered, left_out(route.targets, offered, attempts, now))
+                fit, all_rest, left = route.offer(attempts, now)
+            offered = fit if doubt is None else preferred(fit, doubt)
+            are_all = len(offered) == limits.downstreams  # as for almost every message
+            others = () if are_all else left_out(route.targets, offered, attempts, now)
+            turn = trace.begin(offered, others)
             if not offered:
-                line = used_up_line(message, route, attempts, clock)
-                self._journal.write(logging.WARNING, "limits used up", line)
+                self._journal.write(
+                    logging.WARNING, "limits used up", used_up_line(message, route, attempts, clock)
+                )
                 return without_room(attempts)
             tried = tuple(attempts)
-            found = way.chains.begin_select(message, offered, tried, limits.deadline - now, trace)
-            at_once = found is None or isinstance(found, Downstream)
-            chosen = found if found is None or isinstance(found, Downstream) else await found
+            chosen = chains.begin_select(message, offered, tried, deadline - now, trace)
+            at_once = True
+            if chosen is not None and not isinstance(chosen, Downstream):
+                chosen, at_once = await chosen, False
             if route.shadow:
                 route.shadow.compare(message, offered, tried, chosen, trace)
-            if chosen:
-                await self._attempt(way, offer, chosen, at_once=at_once)
-            elif len(offered) < len(offer.downstreams):
+            if chosen is None:
+                if len(offered) == len(fit):
+                    return give_up(attempts, all_tried=False)
                 doubt = None  # whoever was preferred is not wanted now
-            else:
-                return give_up(attempts, all_tried=False)
-
-    async def _attempt(self, way: _Way, offer: Offer, chosen: Downstream, *, at_once: bool) -> None:
-        """Try one downstream, unless others have been faster while the plugins were thinking.
-
-        If that was done `at_once`, there was no time for it.
-        """
-        message, route, limits, trace = way.message, way.route, way.limits, way.trace
-        target = route.targets[chosen.name]
-        if target.quotas:
-            at_once = False
-            if not await target.is_ready():
-                return
-        now = self._clock.now()
-        if not at_once and not target.has_room(now):
-            return
-        if not at_once and target.is_resting(now) and not offer.all_rest:
-            return
-        passage = target.begin(now)
-        if passage is None:
-            return
-        try:
-            outgoing = message
-            if way.chains.before:
-                changed = way.chains.begin_before_send(message, chosen, limits.deadline - now, trace)
-                outgoing = changed if isinstance(changed, Message) else await changed
-            began = self._clock.now()
-            outcome = await self._sender.send(
-                outgoing,
-                target.settings,
-                way.epoch.settings,
-                until=end_of_attempt(now, limits.deadline, offer.left),
-                deadline=limits.deadline,
-                on_final=passage.commit,
+                continue
+            target = route.targets[chosen.name]
+            passage = (
+                target.begin(now)
+                if at_once and not target.quotas
+                else await self._begin_late(target, all_rest=all_rest)
             )
-            now = self._clock.now()
-            attempt = attempted(chosen, outcome, now - began)
-            trace.tried(attempt)
-            passage.ended(attempt, now, self._clock, self._chance)
-        finally:
-            passage.leave()
-        self._journal.attempt(message, outgoing, attempt)
-        if route.shadow:
-            route.shadow.tell(message, attempt)
-        if way.chains.after:
-            rest = way.chains.begin_after_send(message, attempt, trace)
+            if passage is None:
+                continue
+            try:
+                now = clock.now()
+                changed = chains.begin_before_send(message, chosen, deadline - now, trace)
+                outgoing = changed if isinstance(changed, Message) else await changed
+                began = clock.now()
+                outcome = await self._sender.send(
+                    outgoing,
+                    target.settings,
+                    epoch.settings,
+                    until=end_of_attempt(now, deadline, left),
+                    deadline=deadline,
+                    on_final=passage.commit,
+                )
+                now = clock.now()
+                attempt = attempted(chosen, outcome, now - began)
+                turn.attempt = attempt
+                attempts.append(attempt)
+                passage.ended(attempt, now, clock, self._chance)
+            finally:
+                passage.leave()
+            self._journal.attempt(message, outgoing, attempt)
+            rest = chains.begin_after_send(message, attempt, trace)
             if rest is not None:
                 await to_the_end(rest)
+        reply = step.reply  # a delivery's names the router's id, for whoever searches the log later
+        return with_id(reply, message.id) if reply.is_positive else reply
+
+    def _drawn(self, route: Route, canary: Canary, trace: Trace) -> Chains:
+        """Whose hooks this message goes through: the user's, or those in which a candidate chooses."""
+        if self._chance() >= canary.share:
+            return route.chains
+        trace.canary = canary.plugin.name
+        return canary.chains
+
+    async def _begin_late(self, target: Target, *, all_rest: bool) -> Passage | None:
+        """Begin an attempt at a downstream some time after it was offered.
+
+        Not if others have been faster: while the plugins were thinking, or its quotas got ready.
+        """
+        if target.quotas and not await target.is_ready():
+            return None
+        now = self._clock.now()
+        is_fit = target.has_room(now) and (all_rest or not target.is_resting(now))
+        return target.begin(now) if is_fit else None
+
+    def _in_doubt(self, message: Message, trace: Trace, epoch: Epoch) -> None:
+        """Remember who may have a message."""
+        names = [one.downstream.name for one in trace.attempts if isinstance(one.outcome, InDoubt)]
+        self._doubts.in_doubt(message, names, trace.reply, for_s=epoch.settings.in_doubt_s)
 
     def _log_failure(self, message: Message, event: str, error: Exception, **more: object) -> None:
         log.error(event, extra={"fields": {"id": message.id, **more}}, exc_info=error)
-
-
-def _with_id(reply: Reply, message: Message) -> Reply:
-    """A delivery's reply names the router's id, for whoever searches the log later."""
-    if not reply.is_positive:
-        return reply
-    return with_words(reply, f"as {message.id}")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from smtp_router.core.downstream import Downstream
@@ -10,7 +11,7 @@ from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt
 from smtp_router.core.trace import Trace, Word
-from smtp_router.hooks.call import Chains
+from smtp_router.hooks.call import Chains, HookCall
 from smtp_router.hooks.plugin import Plugin, chains
 
 log = logging.getLogger(__name__)
@@ -71,18 +72,25 @@ class Shadow:
         if len(self._tasks) >= MAX_WAITING:
             self.counts.left_out += 1
             return
-        words = trace.rounds[-1].words  # it may answer when the next round has begun
+        words = trace.words  # it may answer when the next round has begun
         self._begin(self._compare(message, offered, attempts, chosen.name if chosen else None, words))
 
-    def tell(self, message: Message, attempt: Attempt) -> None:
-        """Tell it what became of an attempt: it may learn from that."""
-        if self._chains.after and len(self._tasks) < MAX_WAITING:
-            self._begin(self._chains.after_send(message, attempt))
+    def told_first(self, chains: Chains) -> Chains:
+        """These hooks, with which it is told what becomes of attempts: it may learn from that."""
+        if not self._chains.after:
+            return chains
+        name, tell = self.plugin.name, self._tell
+        call = HookCall(plugin=name, hook="after_send", function=tell, arguments=(0, 1))
+        return replace(chains, after=(call, *chains.after))
 
     async def done(self) -> None:
         """Wait until it has answered everything."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _tell(self, message: Message, attempt: Attempt) -> None:
+        if len(self._tasks) < MAX_WAITING:
+            self._begin(self._chains.after_send(message, attempt))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -97,6 +105,7 @@ class Shadow:
         chosen: str | None,
         words: list[Word],
     ) -> None:
+        who = self.plugin.name, "shadow"
         fields = {"id": message.id, "user": message.user, "plugin": self.plugin.name}
         self.counts.asked += 1
         try:
@@ -106,10 +115,10 @@ class Shadow:
             said = f"{type(refusal).__name__}: {refusal.reply}"
         except PluginError as error:
             self.counts.failed += 1
-            words.append(Word(self.plugin.name, "shadow", error.message))
+            words.append((who, error.message, False))
             log.exception("shadow failed", extra={"fields": fields})
             return
-        words.append(Word(self.plugin.name, "shadow", said))
+        words.append((who, said, False))
         if said != chosen:
             self.counts.differed += 1
             log.info(

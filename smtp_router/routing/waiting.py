@@ -23,11 +23,12 @@ class WaitingLines:
     def __init__(self, clock: Clock) -> None:
         """Nobody waits."""
         self._clock = clock
-        self._lines: dict[_Key, deque[asyncio.Event]] = {}
+        self.lines: dict[_Key, deque[asyncio.Event]] = {}
+        """Those in which anybody waits."""
 
     def has(self, route: Route, attempts: Sequence[Attempt]) -> bool:
         """Whether others wait for the same."""
-        return bool(self._lines) and _key(route, attempts) in self._lines
+        return _key(route, attempts) in self.lines
 
     async def wait(self, route: Route, attempts: Sequence[Attempt], deadline: float) -> bool:
         """Wait until there is room, for as long as the limits allow.
@@ -46,7 +47,7 @@ class WaitingLines:
             return False
         again_s = min([meter.again_s for meter in meters], default=math.inf)
         key, woken = _key(route, attempts), asyncio.Event()
-        line = self._lines.setdefault(key, deque())
+        line = self.lines.setdefault(key, deque())
         line.append(woken)
         since, is_first = self._clock.now(), False
         try:
@@ -72,7 +73,7 @@ class WaitingLines:
             if line:
                 line[0].set()
             else:
-                del self._lines[key]
+                del self.lines[key]
 
     async def _sleep(self, seconds: float, woken: asyncio.Event) -> None:
         tasks = {

@@ -183,7 +183,10 @@ def test_headers_of_a_message_are_read_without_its_body() -> None:
 
 
 def test_with_header_goes_on_top_of_what_came_over_the_wire() -> None:
-    message = sealed().with_header("X-Route", "eu")
+    before = sealed()
+    assert before.headers["subject"] == "hello"  # read before, and not for the other one
+    message = before.with_header("X-Route", "eu")
+    assert message.replace(content=b"") == before.replace(content=b"")
     field = b"X-Route: eu\r\n"
     assert on_the_wire(message).pieces == (field, WIRE[:20], WIRE[20:])
     assert message.size == len(field + WRITTEN)

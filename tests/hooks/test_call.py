@@ -139,6 +139,11 @@ async def test_a_hook_takes_any_subset_of_its_arguments_in_any_order() -> None:
         def select_downstream(self, attempts: object) -> None:
             seen["one"] = (attempts,)
 
+    class Two:
+        @hookimpl
+        def select_downstream(self, downstreams: object, message: object) -> None:
+            seen["two"] = (downstreams, message)
+
     class Turned:
         @hookimpl
         async def select_downstream(
@@ -155,12 +160,13 @@ async def test_a_hook_takes_any_subset_of_its_arguments_in_any_order() -> None:
     class Inherited(One):
         pass
 
-    await compiled(Nothing(), One(), Turned(), Static(), Inherited()).select_downstream(
+    await compiled(Nothing(), One(), Two(), Turned(), Static(), Inherited()).select_downstream(
         MESSAGE, [A, B], [ATTEMPT]
     )
     assert seen == {
         "nothing": (),
         "one": ([ATTEMPT],),
+        "two": ([A, B], MESSAGE),
         "turned": ([A, B], [ATTEMPT], MESSAGE),
         "static": (MESSAGE,),
     }
@@ -201,6 +207,20 @@ async def test_def_and_async_def_are_asked_alike() -> None:
 
     plugins = [Later(None), Choose(None), Later(B), Choose(A)]
     assert await select(*plugins) is B
+
+
+async def test_of_those_behind_one_that_takes_its_time_the_one_at_fault_is_named() -> None:
+    class Next(Choose):
+        pass
+
+    with pytest.raises(PluginError, match=r"^Next: "):
+        await select(Do(lambda: asyncio.sleep(0)), Next(C))
+
+    class Other(Change):
+        pass
+
+    with pytest.raises(PluginError, match=r"^Other: "):
+        await before(Do(lambda: asyncio.sleep(0)), Other(MESSAGE.replace(rcpt_tos=())))
 
 
 async def test_what_a_def_returns_is_awaited_if_it_can_be() -> None:
@@ -245,6 +265,18 @@ async def test_what_was_not_offered_is_the_plugins_fault(choice: object, what: s
 
 
 # Chain.
+
+
+async def test_each_sees_what_the_one_before_it_made_however_long_that_takes() -> None:
+    class Later:
+        @hookimpl
+        async def before_send(self, message: Message) -> Message:
+            await asyncio.sleep(0)
+            return message.with_header("X-Later", "1")
+
+    last = Change(lambda message: message.with_header("X-Last", "1"))
+    changed = await before(Change(None), Later(), last, Later())
+    assert changed.content == b"X-Later: 1\r\nX-Last: 1\r\nX-Later: 1\r\n" + MESSAGE.content
 
 
 async def test_each_sees_what_the_one_before_it_made() -> None:

@@ -140,7 +140,7 @@ async def test_what_each_says_is_in_the_trace_under_its_name(folder: Folder) -> 
         trace = Trace(make_message())
         trace.begin(OFFERED, ())
         await ask(folder.make(inner="./last.py"), trace)
-        assert [(word.plugin, word.text, word.is_note) for word in trace.rounds[0].words] == [
+        assert [(who[0], text, is_note) for who, text, is_note in trace.rounds[0].words] == [
             ("./outer.py", "outer asks", True),
             ("./last.py", "inner thinks", True),
             ("./last.py", "c", False),

@@ -7,6 +7,7 @@ import pytest
 
 from smtp_router import ConfigError
 from smtp_router.config.load import InvalidConfigError, load
+from smtp_router.core.decision import Limits
 from smtp_router.hooks.registry import Registry
 from smtp_router.routing.epoch import Epoch, Offer, build
 from tests.routing.bench import FIRST, Bench, rest
@@ -59,7 +60,7 @@ def instance(epoch: Epoch, user: str = USER, position: int = -1) -> Any:  # noqa
 
 
 def names(offer: Offer) -> list[str]:
-    return [downstream.name for downstream in offer.downstreams]
+    return [downstream.name for downstream in offer[0]]
 
 
 # Building.
@@ -101,6 +102,12 @@ def test_a_class_is_made_for_each_user(folder: Path) -> None:
     assert instance(epoch, "a") is not instance(epoch, "b")
 
 
+def test_a_route_knows_how_far_to_go(folder: Path) -> None:
+    text = config_text(user_config(in_doubt="accept"), settings={"deadline_s": 9})
+    limits = built(folder, text).routes[USER].limits
+    assert limits == Limits(deadline=9, downstreams=2, accepts_in_doubt=True)
+
+
 def test_what_was_tried_is_not_offered(folder: Path) -> None:
     route = built(folder, config_text()).routes[USER]
     assert names(route.offer([], now=0)) == ["a", "b"]
@@ -110,12 +117,12 @@ def test_what_was_tried_is_not_offered(folder: Path) -> None:
 
 def test_those_that_rest_are_offered_only_if_all_do_least_recently_failed_first(folder: Path) -> None:
     route = built(folder, config_text(downstreams={n: f"{n}.example:25" for n in "abc"})).routes[USER]
-    assert not route.offer([], now=0).all_rest
+    assert not route.offer([], now=0)[1]
     rest(route.targets["a"].gauge, now=2.0)
     rest(route.targets["b"].gauge, now=1.0)
-    assert (names(route.offer([], now=2)), route.offer([], now=2).all_rest) == (["c"], False)
+    assert (names(route.offer([], now=2)), *route.offer([], now=2)[1:]) == (["c"], False, 3)
     rest(route.targets["c"].gauge, now=3.0)
-    assert (names(route.offer([], now=3)), route.offer([], now=3).all_rest) == (["b", "a", "c"], True)
+    assert (names(route.offer([], now=3)), *route.offer([], now=3)[1:]) == (["b", "a", "c"], True, 3)
     tried = [make_attempt("b", unreachable())]
     assert names(route.offer(tried, now=3)) == ["a", "c"]
     assert names(route.offer([], now=6.5)) == ["b"]

@@ -182,6 +182,14 @@ async def test_the_slot_of_one_that_has_rested_goes_to_one_of_those_who_were_off
     assert [(await task).code for task in tasks] == [250, 250]
 
 
+async def test_if_all_rest_one_is_tried_however_long_the_choice_takes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"algorithm.py": THINKING}, script={"a": unreachable(), "b": unreachable()})
+    bench.globals_of("algorithm.py")["THINK"] = lambda: asyncio.sleep(0)
+    await rested(bench)
+    assert (await bench.route()).enhanced == "4.4.1"
+    assert bench.sender.names == ["a", "b"]
+
+
 async def test_a_reload_changes_nothing_about_who_rests(tmp_path: Path) -> None:
     bench = Bench(tmp_path, script={"a": unreachable()}, algorithm="./algorithm.py")
     await rested(bench)

@@ -202,6 +202,16 @@ async def test_of_a_second_copy_the_others_are_left_out(tmp_path: Path) -> None:
     assert left_out(bench) == {"b": "another one may have the message already, and is tried first"}
 
 
+async def test_a_second_copy_that_is_not_wanted_there_goes_where_it_is(tmp_path: Path) -> None:
+    wanted = "return {one.name: one for one in downstreams}.get('ab'[message.id == 'again'])"
+    source = EXPLAINING.replace("return downstreams[0]", wanted)
+    bench = Bench(tmp_path, {"algorithm.py": source}, script={"a": in_doubt()})
+    await bench.route()
+    await bench.route(id="again")
+    assert bench.sender.names == ["a", "b"]
+    assert [one["offered"] for one in told(bench)["rounds"]] == [["a"], ["a", "b"]]
+
+
 async def test_when_nobody_has_room_the_trace_says_so_of_each(tmp_path: Path) -> None:
     user: Any = user_config()
     for downstream in user["downstreams"]:

@@ -83,11 +83,17 @@ async def test_a_shadow_is_asked_and_told_like_the_algorithm_and_changes_nothing
     }
     assert shadow_of(made).counts.told() == {"asked": 2, "differed": 1, "failed": 0, "left_out": 0}
     (trace,) = made.traces.find("")
-    said = [word for one in trace.rounds for word in one.words if word.hook == "shadow"]
-    assert [(word.plugin, word.text) for word in said] == [
+    said = [word for one in trace.rounds for word in one.words if word[0][1] == "shadow"]
+    assert [(who[0], text) for who, text, _ in said] == [
         ("./candidate.py", "b"),
         ("./candidate.py", "b"),
     ]
+
+
+async def test_a_shadow_is_told_before_others_who_may_take_their_time(tmp_path: Path) -> None:
+    files = {"candidate.py": candidate(), "other.py": candidate()}
+    made = Bench(tmp_path, files, plugins=["./other.py"], shadow="./candidate.py")
+    assert [call.plugin for call in made.user.chains.after] == ["./candidate.py", "./other.py"]
 
 
 @pytest.mark.parametrize("d", ["def", "async def"])
@@ -143,7 +149,7 @@ async def test_what_a_shadow_says_late_stands_where_it_was_asked(tmp_path: Path)
     globals_of(shadow_of(made))["GO"].set()
     await shadow_of(made).done()
     (trace,) = made.traces.find("")
-    said = [[word.text for word in one.words if word.hook == "shadow"] for one in trace.rounds]
+    said = [[text for who, text, _ in one.words if who[1] == "shadow"] for one in trace.rounds]
     assert said == [["b"], ["b"]]
 
 

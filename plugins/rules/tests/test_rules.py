@@ -71,10 +71,10 @@ async def holds(condition: object, message: Message | None = None, **more: objec
 def notes(plugin: LoadedPlugin, message: Message, names: str = "abc") -> list[str | None]:
     trace = Trace(message)
     trace.begin([], [])
-    speaking.set((trace, "rules", "select_downstream"))
+    speaking.set((trace, ("rules", "select_downstream")))
     plugin.instance.select_downstream(message, [make_downstream(name) for name in names], ())
     speaking.set(None)
-    return [word.text for word in trace.rounds[-1].words]
+    return [text for _, text, _ in trace.rounds[-1].words]
 
 
 def to(*recipients: str, **more: Any) -> Message:  # noqa: ANN401 - fields of a message
