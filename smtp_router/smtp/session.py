@@ -17,10 +17,11 @@ from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand
 from smtp_router.smtp import login
+from smtp_router.smtp.challenges import challenges_class
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.encryption import FULL_OCTETS, encrypt
 from smtp_router.smtp.guard import Guard
-from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
+from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.patience import LINGER_S, Patience
@@ -462,11 +463,11 @@ class ClientSession(Link):
 
     def _log_in_at_once(self, step: LogIn) -> Answer | None:
         """Let somebody in who is known well: the same as below, without a task."""
-        given = login.given_at_once(step.mechanism, step.initial)
-        if given is None or self._guard.has_failed(self._peer[0]):
+        response = step.initial
+        if response is None or step.mechanism != login.PLAIN or self._guard.has_failed(self._peer[0]):
             return None
-        user, password = given
-        return self._logged_in(user) if self._site.knows(user, password) else None
+        user = self._site.known(response)
+        return None if user is None else self._logged_in(user)
 
     def _logged_in(self, user: str) -> Answer:
         if refusal := self._count_user(user):
@@ -525,7 +526,6 @@ def session_class(
         register: of open sessions, and of closed ones whose task still runs.
         loop: the event loop.
     """
-    shared = shared_attributes(site.settings.hostname, loop)
     offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
     own = {
         "_site": site,
@@ -535,5 +535,7 @@ def session_class(
         "_register": register,
         "_outbox": Outbox(loop),
         "_now": loop.time,
+        "_challenges_class": challenges_class(site.settings.hostname, loop),
+        "loop": loop,
     }
-    return type("ListenerSession", (ClientSession,), {**shared, **own})
+    return type("ListenerSession", (ClientSession,), own)

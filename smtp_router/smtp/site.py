@@ -36,8 +36,11 @@ class Site(Protocol):
         """How many sessions this user may have at the same time."""
         ...
 
-    def knows(self, login: str, password: str) -> bool:
-        """Whether it is remembered that this login has this password; `authenticate` looks closer."""
+    def known(self, response: bytes) -> str | None:
+        """The login that this response to AUTH PLAIN (in base64) is right for, if that is remembered.
+
+        If not, `authenticate` looks closer.
+        """
         ...
 
     async def authenticate(self, login: str, password: str) -> bool:
