@@ -86,7 +86,7 @@ class Conversation:
     _unknown_commands = 0
     _failed_logins = 0
 
-    def __init__(self, offer: Offer, peer: tuple[str, int], *, tls: TLS | None = None) -> None:
+    def __init__(self, offer: Offer, peer: tuple[str, int], tls: TLS | None = None) -> None:
         """Nothing is said yet.
 
         Args:
@@ -279,8 +279,8 @@ class Conversation:
 
     def _ehlo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=True)
-        self._may_log_in = self._is_safe_to_log_in()
-        return self._offer.ehlo(encrypted=self.tls is not None, may_log_in=self._may_log_in)
+        may_log_in = self._may_log_in = self._is_safe_to_log_in()
+        return self._offer.ehlo()[self.tls is not None, may_log_in]
 
     def _helo(self, argument: bytes) -> Answer:
         self._greet(argument, esmtp=False)

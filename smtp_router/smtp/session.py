@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
@@ -68,24 +68,24 @@ class ClientSession(Link):
     _cancelled = False
     _draining = False
     _is_early = False
-    _is_gone = False
     _routed: Message | None = None
 
     # The connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it hears the banner before anything it says is answered."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        self.transport = transport
         self._patience = Patience()
+        peer = self._peer
         if not self._peer_is_told:
             peername = transport.get_extra_info("peername")
             if isinstance(peername, tuple):
-                self._peer = (unmapped(peername[0]), peername[1])
+                self._peer = peer = (unmapped(peername[0]), peername[1])
         tls = None if self._context is None else facts(transport)
-        self._conversation = conversation = Conversation(self._offer, self._peer, tls=tls)
+        self._conversation = conversation = Conversation(self._offer, peer, tls)
         self._register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
-        refusal = self._guard.connected(self._peer[0], descriptor)
+        refusal = self._guard.connected(peer[0], descriptor)
         if conversation.user is not None:
             refusal = self._count_user(conversation.user) or refusal
         if refusal is not None:
@@ -94,11 +94,12 @@ class ClientSession(Link):
         elif tls is not None:
             # What was sent along with the handshake comes now, or (uvloop) in the next turn.
             self._is_early = True
-            self.loop.call_soon(self.loop.call_soon, self._greet)
+            self.loop.call_soon(self.loop.call_soon, self._greet_late)
         elif has_spoken(descriptor):
             self._refuse_early_talker()
         else:
-            self._greet()
+            self._is_idle = True
+            self._outbox.write(transport, self._offer.banner())
 
     def data_received(self, data: bytes) -> None:
         """Octets have come.
@@ -168,8 +169,10 @@ class ClientSession(Link):
             return  # told twice, after a TLS handshake that failed
         self.transport = None
         self._begin_closing()
-        self._cancel_task()
-        self._leave()
+        if self._work is None:
+            self._leave()
+        else:
+            self._cancel_task()
 
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
@@ -201,7 +204,7 @@ class ClientSession(Link):
             self._complain("client timed out", reply=str(reply))
             self._say_good_bye(reply)
 
-    def _greet(self) -> None:
+    def _greet_late(self) -> None:
         self._is_early = False
         if self._closing_since is None and self.transport is not None:
             self._is_idle = True
@@ -225,10 +228,7 @@ class ClientSession(Link):
             self._work.cancel()
 
     def _leave(self) -> None:
-        """Leave the register when the connection is lost and the task is done."""
-        if self._is_gone or self._work is not None or self.transport is not None:
-            return
-        self._is_gone = True
+        """The connection is lost, and the task is done."""
         guard = self._guard
         if self._held_octets:
             self._hold(0)

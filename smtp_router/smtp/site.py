@@ -53,7 +53,7 @@ class Site(Protocol):
 
     @property
     def mechanisms(self) -> tuple[str, ...]:
-        """The mechanisms that are offered."""
+        """The mechanisms that are offered; others only along with other settings."""
         ...
 
     def route(self, message: Message) -> Coroutine[Any, Any, Reply]:
