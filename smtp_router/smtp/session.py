@@ -31,6 +31,7 @@ from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import (
     Answer,
     Farewell,
+    LetIn,
     LogIn,
     Receive,
     StartTls,
@@ -127,8 +128,8 @@ class ClientSession(Link):
 
     def _go_on(self, step: Step) -> None:
         """Do what seldom follows from a segment."""
-        if step.__class__ is LogIn:
-            step = self._log_in_at_once(step) or step
+        if step.__class__ is LetIn:
+            step = self._logged_in(step.user)
         if step.__class__ is Answer:
             self._write(step.octets)
             self._patience.heard_at = None
@@ -330,10 +331,7 @@ class ClientSession(Link):
         if isinstance(step, Message):
             self._submit(step)
         elif isinstance(step, LogIn):
-            result = self._log_in_at_once(step)
-            if result is None:
-                self._start(self._run(self._log_in(step)))
-            return result
+            self._start(self._run(self._log_in(step)))
         elif isinstance(step, Receive):
             self._patience.begin_turn()
             self._patience.begin_upload()
@@ -460,14 +458,6 @@ class ClientSession(Link):
         self._count_user(self._conversation.user)
 
     # Logging in
-
-    def _log_in_at_once(self, step: LogIn) -> Answer | None:
-        """Let somebody in who is known well: the same as below, without a task."""
-        response = step.initial
-        if response is None or step.mechanism != login.PLAIN or self._guard.has_failed(self._peer[0]):
-            return None
-        user = self._site.known(response)
-        return None if user is None else self._logged_in(user)
 
     def _logged_in(self, user: str) -> Answer:
         if refusal := self._count_user(user):
