@@ -25,7 +25,7 @@ from typing import ClassVar
 from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name, is_loopback
 from smtp_router.core.content import Stuffed
-from smtp_router.core.message import NO_PARAMETERS, TLS, Message, Parameters, Session, received
+from smtp_router.core.message import NO_PARAMETERS, TLS, Message, Parameters, Session, met, received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.body import Body
@@ -109,13 +109,8 @@ class Conversation:
     def session(self) -> Session:
         """The session as messages tell it."""
         if self._session is None:
-            self._session = Session(
-                peer=self._peer[0],
-                peer_port=self._peer[1],
-                ehlo=self.ehlo,
-                esmtp=self.esmtp,
-                tls=self.tls,
-                authenticated=self.authenticated,
+            self._session = met(
+                self._peer, self.ehlo, self.tls, esmtp=self.esmtp, authenticated=self.authenticated
             )
         return self._session
 

@@ -127,12 +127,15 @@ class ClientSession(Link):
         self._hear(data)
 
     def _go_on(self, step: Step) -> None:
-        """Do what seldom follows from a segment."""
+        """Do what follows from a segment now and then: once a session, or seldom."""
         if step.__class__ is LetIn:
             step = self._logged_in(step.user)
         if step.__class__ is Answer:
             self._write(step.octets)
             self._patience.heard_at = None
+        elif step.__class__ is Farewell:
+            self._write(step.octets)
+            self._close()
         else:
             self._is_idle = False
             self._advance(step)
