@@ -334,9 +334,9 @@ class Service:
         route = self._epochs.current.routes.get(user)
         return route.user.max_connections if route else None
 
-    def knows(self, login: str, password: str) -> bool:
-        """Whether it is remembered that this login has this password."""
-        return self._logins.knows(self._epochs.current, login, password)
+    def known(self, response: bytes) -> str | None:
+        """The login that this response to AUTH PLAIN (in base64) is right for, if that is remembered."""
+        return self._logins.known(self._epochs.current, response)
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Whether this login has this password."""

@@ -30,9 +30,9 @@ class OpenSite:
         del user
         return None
 
-    def knows(self, login: str, password: str) -> bool:
-        del login, password
-        return False
+    def known(self, response: bytes) -> str | None:
+        del response
+        return None
 
     async def authenticate(self, login: str, password: str) -> bool:
         del login, password

@@ -103,10 +103,9 @@ class ExampleDownstream:
         """As many as they like."""
         del user
 
-    def knows(self, login: str, password: str) -> bool:
-        """Everybody is let in, by `authenticate`."""
-        del login, password
-        return False
+    def known(self, response: bytes) -> None:
+        """Nobody: everybody is let in, by `authenticate`."""
+        del response
 
     async def authenticate(self, login: str, password: str) -> bool:
         """Everybody."""

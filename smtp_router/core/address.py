@@ -123,8 +123,11 @@ def is_ehlo_name(name: bytes) -> bool:
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this very machine, also as IPv4 mapped into IPv6; other text is not."""
-    address = unmapped(address)
-    return address == "::1" or _LOOPBACK.fullmatch(address) is not None
+    if ":" in address:
+        address = unmapped(address)
+        if address == "::1":
+            return True
+    return _LOOPBACK.fullmatch(address) is not None
 
 
 def unmapped(address: str) -> str:

@@ -165,6 +165,27 @@ if not TYPE_CHECKING:
 _NOWHERE = Session()
 
 
+class _SessionDraft:
+    """Becomes a `Session` when it is filled in, as in `core/reply.py`: 0.3 us instead of 0.9."""
+
+    __slots__ = tuple(each.name for each in dataclasses.fields(Session))
+
+
+def met(
+    peer: tuple[str, int], ehlo: str, tls: TLS | None, *, esmtp: bool, authenticated: bool
+) -> Session:
+    """The session of a client at this address and port, who has said all this."""
+    draft: Any = _SessionDraft()
+    draft.peer, draft.peer_port = peer
+    draft.ehlo = ehlo
+    draft.esmtp = esmtp
+    draft.tls = tls
+    draft.authenticated = authenticated
+    draft.__class__ = Session
+    session: Session = draft
+    return session
+
+
 class _Draft:
     """Becomes a `Message` when it is filled in, as in `core/reply.py`: 0.3 us instead of 2.2."""
 

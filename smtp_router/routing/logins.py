@@ -2,14 +2,18 @@
 
 A failed login costs one slow verification for each form in which any password is stored, real or for
 show; so its time says nothing about the login. A successful one is remembered for a while under a keyed
-digest, since slow is what those forms are made to be.
+digest, since slow is what those forms are made to be. The digest is that of the one octet string with
+which most clients log in each time, so that for somebody who is known nothing has to be taken apart.
 """
 
 import asyncio
 import hashlib
 import hmac
+import weakref
+from binascii import b2a_base64
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +31,23 @@ THREADS = 2
 Value = TypeVar("Value")
 
 
+@dataclass(slots=True)
+class _Success:
+    """A login that has succeeded.
+
+    Args:
+        login: whose.
+        stored: the digest of the form in which the password was stored.
+        until: when it is forgotten.
+        epoch: one in which the password is known to be stored in that form.
+    """
+
+    login: str
+    stored: bytes
+    until: float
+    epoch: weakref.ref[Epoch]
+
+
 class Logins:
     """Checks logins against the epoch at work."""
 
@@ -40,27 +61,38 @@ class Logins:
         self._key = key
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="login")
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()
+        self._remembered: OrderedDict[bytes, _Success] = OrderedDict()
         self._verifiers: OrderedDict[bytes, Verifier] = OrderedDict()
         self._dummies = {kind: credentials.for_show(kind) for kind in Kind}
 
-    def knows(self, epoch: Epoch, login: str, password: str) -> bool:
-        """Whether it is remembered that this login has this password."""
-        route = epoch.routes.get(login)
-        return route is not None and self._is_remembered(
-            self._digest(route.user.password.reveal(), login, password)
-        )
+    def known(self, epoch: Epoch, response: bytes) -> str | None:
+        """The login whose password is in this response to AUTH PLAIN, if both are remembered.
+
+        Args:
+            epoch: the one at work.
+            response: in base64; one that is written in another way than most do is not known.
+        """
+        success = self._remembered.get(self._keyed(response))
+        if success is None or self._clock.now() >= success.until:
+            return None
+        if success.epoch() is not epoch:
+            route = epoch.routes.get(success.login)
+            if route is None or self._of_stored(route.user.password.reveal()) != success.stored:
+                return None
+            success.epoch = weakref.ref(epoch)
+        return success.login
 
     async def check(self, epoch: Epoch, login: str, password: str) -> bool:
         """Whether this login has this password."""
+        response = _plain_response(login, password)
+        if self.known(epoch, response) == login:
+            return True
         route = epoch.routes.get(login)
         stored = route.user.password.reveal() if route else self._dummies[Kind.PLAIN]
-        digest = self._digest(stored, login, password)
-        if route and self._is_remembered(digest):
-            return True
         right = await self._verify(stored, password) and route is not None
         if right:
-            self._remember(digest)
+            if "\0" not in login + password:  # else it is no response (RFC 4616 2), or another login's
+                self._remember(response, login, self._of_stored(stored), epoch)
             return True
         for kind in epoch.password_kinds - {credentials.kind_of(stored), Kind.PLAIN}:
             await self._verify(self._dummies[kind], password)
@@ -109,23 +141,31 @@ class Logins:
 
     async def _verify(self, stored: str, password: str) -> bool:
         if credentials.kind_of(stored) is Kind.PLAIN:
-            return hmac.compare_digest(self._digest(stored, "", ""), self._digest(password, "", ""))
+            return hmac.compare_digest(self._of_stored(stored), self._of_stored(password))
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, credentials.verify, stored, password
         )
 
-    def _is_remembered(self, digest: bytes) -> bool:
-        until = self._remembered.get(digest)
-        return until is not None and self._clock.now() < until
-
-    def _remember(self, digest: bytes) -> None:
-        self._remembered[digest] = self._clock.now() + REMEMBER_S
+    def _remember(self, response: bytes, login: str, stored: bytes, epoch: Epoch) -> None:
+        until = self._clock.now() + REMEMBER_S
+        self._remembered[self._keyed(response)] = _Success(login, stored, until, weakref.ref(epoch))
         _bound(self._remembered)
+
+    def _keyed(self, octets: bytes) -> bytes:
+        return hashlib.blake2b(octets, key=self._key, digest_size=32).digest()  # RFC 7693 2.9
+
+    def _of_stored(self, password: str) -> bytes:
+        return self._digest(password, "", "")
 
     def _digest(self, one: str, two: str, three: str) -> bytes:
         """Of fixed length, so that comparing says nothing about the parts' lengths."""
         octets = f"{len(one)}:{len(two)}:{one}{two}{three}".encode(errors="surrogatepass")
-        return hashlib.blake2b(octets, key=self._key, digest_size=32).digest()  # RFC 7693 2.9
+        return self._keyed(octets)
+
+
+def _plain_response(login: str, password: str) -> bytes:
+    """What most clients answer AUTH PLAIN with: no other identity, and the base64 of RFC 4648 4."""
+    return b2a_base64(f"\0{login}\0{password}".encode(errors="surrogatepass"), newline=False)
 
 
 def _scram_form(route: Route | None) -> str | None:

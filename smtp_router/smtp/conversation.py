@@ -25,7 +25,7 @@ from typing import ClassVar
 from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name, is_loopback
 from smtp_router.core.content import Stuffed
-from smtp_router.core.message import NO_PARAMETERS, TLS, Message, Parameters, Session, received
+from smtp_router.core.message import NO_PARAMETERS, TLS, Message, Parameters, Session, met, received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
 from smtp_router.smtp.body import Body
@@ -42,7 +42,7 @@ from smtp_router.smtp.commands import (
     plain_rcpt,
 )
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, answer
+from smtp_router.smtp.steps import Answer, LetIn, LogIn, Receive, StartTls, Step, answer
 from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Mark
 
@@ -57,6 +57,7 @@ RECIPIENT_OK = answer(Reply(code=250, enhanced="2.1.5", text="Recipient OK"))
 BYE = answer(Reply(code=221, enhanced="2.0.0", text="Bye"), close=True)
 LOGGED_IN = answer(login.SUCCESS)
 BEHIND_BDAT = answer(Reply(code=503, enhanced="5.5.1", text="Not after BDAT"))
+EHLO_SYNTAX = "Syntax: EHLO name"
 STARTTLS_FIRST = "Say STARTTLS first"
 GO_AHEAD = Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 DATA = (b"DATA\r\n", b"data\r\n")
@@ -86,7 +87,7 @@ class Conversation:
     _unknown_commands = 0
     _failed_logins = 0
 
-    def __init__(self, offer: Offer, peer: tuple[str, int], *, tls: TLS | None = None) -> None:
+    def __init__(self, offer: Offer, peer: tuple[str, int], tls: TLS | None = None) -> None:
         """Nothing is said yet.
 
         Args:
@@ -108,13 +109,8 @@ class Conversation:
     def session(self) -> Session:
         """The session as messages tell it."""
         if self._session is None:
-            self._session = Session(
-                peer=self._peer[0],
-                peer_port=self._peer[1],
-                ehlo=self.ehlo,
-                esmtp=self.esmtp,
-                tls=self.tls,
-                authenticated=self.authenticated,
+            self._session = met(
+                self._peer, self.ehlo, self.tls, esmtp=self.esmtp, authenticated=self.authenticated
             )
         return self._session
 
@@ -142,7 +138,7 @@ class Conversation:
         """
         transaction = self._transaction
         if transaction is None:
-            step = self._usual_mail(segment)
+            step = self._usual_opening(segment) if self.user is None else self._usual_mail(segment)
         elif self.awaits_content:
             return self._whole_content(transaction, segment)
         elif segment in DATA and transaction.rcpt_tos:
@@ -153,6 +149,20 @@ class Conversation:
             return step
         line, end, more = segment.partition(b"\r\n")
         return self.on(line) if end and not more and len(segment) <= MAX_LINE_OCTETS else None
+
+    def _usual_opening(self, command: bytes) -> Answer | LetIn | None:
+        if command[-2:] != b"\r\n":
+            return None
+        if not self.esmtp:
+            name = command[5:-2]
+            return self._greeted(name) if command[:5] == b"EHLO " and is_ehlo_name(name) else None
+        if not self._may_log_in or command[:11] != b"AUTH PLAIN ":
+            return None
+        response = command[11:-2]
+        user = self._site.known(response)
+        if user is None or self._site.guard.has_failed(self._peer[0]):
+            return None
+        return LetIn(login.PLAIN, response, user)
 
     def _usual_mail(self, command: bytes) -> Answer | None:
         user, settings = self.user, self._site.settings
@@ -278,17 +288,22 @@ class Conversation:
         raise Refused(500, "5.5.1", "Unknown command")
 
     def _ehlo(self, argument: bytes) -> Answer:
-        self._greet(argument, esmtp=True)
-        self._may_log_in = self._is_safe_to_log_in()
-        return self._offer.ehlo(encrypted=self.tls is not None, may_log_in=self._may_log_in)
+        if not is_ehlo_name(argument):
+            raise Refused(501, "5.5.4", EHLO_SYNTAX)
+        return self._greeted(argument)
+
+    def _greeted(self, name: bytes) -> Answer:
+        self._note_name(name, esmtp=True)
+        may_log_in = self._may_log_in = self._is_safe_to_log_in()
+        return self._offer.ehlo()[self.tls is not None, may_log_in]
 
     def _helo(self, argument: bytes) -> Answer:
-        self._greet(argument, esmtp=False)
+        if not is_ehlo_name(argument):
+            raise Refused(501, "5.5.4", EHLO_SYNTAX)
+        self._note_name(argument, esmtp=False)
         return Answer(f"250 {self._site.settings.hostname}\r\n".encode())
 
-    def _greet(self, name: bytes, *, esmtp: bool) -> None:
-        if not is_ehlo_name(name):
-            raise Refused(501, "5.5.4", "Syntax: EHLO name")
+    def _note_name(self, name: bytes, *, esmtp: bool) -> None:
         self.reset()
         self.ehlo = name.decode("ascii")
         self.esmtp = esmtp

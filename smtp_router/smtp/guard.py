@@ -37,9 +37,9 @@ class Failures:
         self._clock = clock
         self._at: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def has_any(self, network: str, window_s: float) -> bool:
-        """Whether there is one, or was until a moment ago."""
-        del window_s
+    def has_any(self, network: str, settings: Callable[[], Settings]) -> bool:
+        """Whether there is one within the window of these settings, or was until a moment ago."""
+        del settings
         return bool(self._at.get(network))
 
     def count(self, network: str, window_s: float) -> int:
@@ -114,16 +114,17 @@ class Guard:
             address: the client's.
             descriptor: the connection's; the lowest that was free, so it tells how many are in use.
         """
-        self._open += 1
-        from_there = self._by_address[address] = self._by_address.get(address, 0) + 1
+        self._open = is_open = self._open + 1
+        counts = self._by_address
+        counts[address] = from_there = counts.get(address, 0) + 1
         settings = self._settings()
         if settings is not self._limits_of:
             self._limits_of = settings
             self._total = total = min(settings.max_connections, self._max_open)
             # Nobody gets the last tenth but those who have few: room for others.
             self._share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
-        full = self._open > self._total or descriptor >= self._max_descriptor
-        return BUSY if full or from_there > self._share else None
+        full = is_open > self._total or descriptor >= self._max_descriptor or from_there > self._share
+        return BUSY if full else None
 
     def disconnected(self, address: str) -> None:
         """Count a connection off."""
@@ -132,7 +133,8 @@ class Guard:
 
     def logged_in(self, user: str, limit: int | None) -> Reply | None:
         """Count a session of a user; the reply to refuse it with, if that user has too many."""
-        sessions = self._by_user[user] = self._by_user.get(user, 0) + 1
+        counts = self._by_user
+        counts[user] = sessions = counts.get(user, 0) + 1
         return BUSY if limit is not None and sessions > limit else None
 
     def logged_out(self, user: str) -> None:
@@ -153,7 +155,7 @@ class Guard:
 
     def has_failed(self, address: str) -> bool:
         """Whether there was a failed login from there, of late."""
-        return self._failures.has_any(network_of(address), self._settings().auth_window_s)
+        return self._failures.has_any(network_of(address), self._settings)
 
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""
@@ -184,6 +186,8 @@ def network_of(address: str) -> str:
 
 
 def _count_off(counts: dict[str, int], key: str) -> None:
-    left = counts.pop(key) - 1
+    left = counts[key] - 1
     if left:
         counts[key] = left
+    else:
+        del counts[key]

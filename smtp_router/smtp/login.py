@@ -66,17 +66,6 @@ async def log_in(
     return login if await check(login, password) else FAILURE
 
 
-def given_at_once(mechanism: str, initial: bytes | None) -> tuple[str, str] | None:
-    """Login and password, where the first line has both; otherwise `log_in` says what is wrong."""
-    if mechanism != PLAIN or initial is None:
-        return None
-    try:
-        found = _plain(decode(initial))
-    except ValueError:
-        return None
-    return None if isinstance(found, Reply) else found
-
-
 async def _scram(
     initial: bytes | None, challenge: Challenge, find_verifier: FindVerifier
 ) -> str | Reply | None:

@@ -1,5 +1,7 @@
 """What one listener offers: told with the banner and with EHLO, the same to many clients."""
 
+from collections.abc import Mapping
+
 from smtp_router.config.settings import Settings
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer
@@ -30,26 +32,20 @@ class Offer:
             self._begin()
         return self._banner
 
-    def ehlo(self, *, encrypted: bool, may_log_in: bool) -> Answer:
-        """The reply to EHLO.
-
-        Args:
-            encrypted: whether the connection is.
-            may_log_in: whether AUTH is for this client.
-        """
-        if self.site.settings is not self._settings or self.site.mechanisms != self._mechanisms:
+    def ehlo(self) -> Mapping[tuple[bool, bool], Answer]:
+        """The replies to EHLO, by whether the connection is encrypted and whether AUTH is offered."""
+        if self.site.settings is not self._settings:
             self._begin()
-        made = self._ehlo.get((encrypted, may_log_in))
-        if made is None:
-            made = Answer(self._lines(encrypted=encrypted, may_log_in=may_log_in))
-            self._ehlo[encrypted, may_log_in] = made
-        return made
+        return self._ehlo
 
     def _begin(self) -> None:
         self._settings: Settings = self.site.settings
-        self._mechanisms = self.site.mechanisms
         self._banner = b"220 %b ESMTP smtp-router\r\n" % self._settings.hostname.encode()
-        self._ehlo: dict[tuple[bool, bool], Answer] = {}
+        self._ehlo = {
+            (encrypted, may_log_in): Answer(self._lines(encrypted=encrypted, may_log_in=may_log_in))
+            for encrypted in (False, True)
+            for may_log_in in (False, True)
+        }
 
     def _lines(self, *, encrypted: bool, may_log_in: bool) -> bytes:
         settings = self._settings
@@ -59,7 +55,7 @@ class Offer:
         elif self.starttls:
             tls = "250-STARTTLS\r\n"
         if may_log_in:
-            auth = f"250-AUTH {' '.join(self._mechanisms)}\r\n"
+            auth = f"250-AUTH {' '.join(self.site.mechanisms)}\r\n"
         lines = (
             f"250-{settings.hostname}\r\n250-PIPELINING\r\n250-SIZE {settings.max_message_bytes}\r\n"
             "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n"

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any
 
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
@@ -17,10 +17,11 @@ from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand
 from smtp_router.smtp import login
+from smtp_router.smtp.challenges import challenges_class
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.encryption import FULL_OCTETS, encrypt
 from smtp_router.smtp.guard import Guard
-from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link, shared_attributes
+from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.patience import LINGER_S, Patience
@@ -30,6 +31,7 @@ from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import (
     Answer,
     Farewell,
+    LetIn,
     LogIn,
     Receive,
     StartTls,
@@ -67,24 +69,24 @@ class ClientSession(Link):
     _cancelled = False
     _draining = False
     _is_early = False
-    _is_gone = False
     _routed: Message | None = None
 
     # The connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it hears the banner before anything it says is answered."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        self.transport = transport
         self._patience = Patience()
+        peer = self._peer
         if not self._peer_is_told:
             peername = transport.get_extra_info("peername")
             if isinstance(peername, tuple):
-                self._peer = (unmapped(peername[0]), peername[1])
+                self._peer = peer = (unmapped(peername[0]), peername[1])
         tls = None if self._context is None else facts(transport)
-        self._conversation = conversation = Conversation(self._offer, self._peer, tls=tls)
+        self._conversation = conversation = Conversation(self._offer, peer, tls)
         self._register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
-        refusal = self._guard.connected(self._peer[0], descriptor)
+        refusal = self._guard.connected(peer[0], descriptor)
         if conversation.user is not None:
             refusal = self._count_user(conversation.user) or refusal
         if refusal is not None:
@@ -93,11 +95,12 @@ class ClientSession(Link):
         elif tls is not None:
             # What was sent along with the handshake comes now, or (uvloop) in the next turn.
             self._is_early = True
-            self.loop.call_soon(self.loop.call_soon, self._greet)
+            self.loop.call_soon(self.loop.call_soon, self._greet_late)
         elif has_spoken(descriptor):
             self._refuse_early_talker()
         else:
-            self._greet()
+            self._is_idle = True
+            self._outbox.write(transport, self._offer.banner())
 
     def data_received(self, data: bytes) -> None:
         """Octets have come.
@@ -124,12 +127,15 @@ class ClientSession(Link):
         self._hear(data)
 
     def _go_on(self, step: Step) -> None:
-        """Do what seldom follows from a segment."""
-        if step.__class__ is LogIn:
-            step = self._log_in_at_once(step) or step
+        """Do what follows from a segment now and then: once a session, or seldom."""
+        if step.__class__ is LetIn:
+            step = self._logged_in(step.user)
         if step.__class__ is Answer:
             self._write(step.octets)
             self._patience.heard_at = None
+        elif step.__class__ is Farewell:
+            self._write(step.octets)
+            self._close()
         else:
             self._is_idle = False
             self._advance(step)
@@ -167,8 +173,10 @@ class ClientSession(Link):
             return  # told twice, after a TLS handshake that failed
         self.transport = None
         self._begin_closing()
-        self._cancel_task()
-        self._leave()
+        if self._work is None:
+            self._leave()
+        else:
+            self._cancel_task()
 
     def drain(self) -> None:
         """End the session: at once if it is idle, else when its transaction has ended."""
@@ -200,7 +208,7 @@ class ClientSession(Link):
             self._complain("client timed out", reply=str(reply))
             self._say_good_bye(reply)
 
-    def _greet(self) -> None:
+    def _greet_late(self) -> None:
         self._is_early = False
         if self._closing_since is None and self.transport is not None:
             self._is_idle = True
@@ -224,10 +232,7 @@ class ClientSession(Link):
             self._work.cancel()
 
     def _leave(self) -> None:
-        """Leave the register when the connection is lost and the task is done."""
-        if self._is_gone or self._work is not None or self.transport is not None:
-            return
-        self._is_gone = True
+        """The connection is lost, and the task is done."""
         guard = self._guard
         if self._held_octets:
             self._hold(0)
@@ -329,10 +334,7 @@ class ClientSession(Link):
         if isinstance(step, Message):
             self._submit(step)
         elif isinstance(step, LogIn):
-            result = self._log_in_at_once(step)
-            if result is None:
-                self._start(self._run(self._log_in(step)))
-            return result
+            self._start(self._run(self._log_in(step)))
         elif isinstance(step, Receive):
             self._patience.begin_turn()
             self._patience.begin_upload()
@@ -460,14 +462,6 @@ class ClientSession(Link):
 
     # Logging in
 
-    def _log_in_at_once(self, step: LogIn) -> Answer | None:
-        """Let somebody in who is known well: the same as below, without a task."""
-        given = login.given_at_once(step.mechanism, step.initial)
-        if given is None or self._guard.has_failed(self._peer[0]):
-            return None
-        user, password = given
-        return self._logged_in(user) if self._site.knows(user, password) else None
-
     def _logged_in(self, user: str) -> Answer:
         if refusal := self._count_user(user):
             return answer(refusal, close=True)
@@ -525,7 +519,6 @@ def session_class(
         register: of open sessions, and of closed ones whose task still runs.
         loop: the event loop.
     """
-    shared = shared_attributes(site.settings.hostname, loop)
     offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
     own = {
         "_site": site,
@@ -535,5 +528,7 @@ def session_class(
         "_register": register,
         "_outbox": Outbox(loop),
         "_now": loop.time,
+        "_challenges_class": challenges_class(site.settings.hostname, loop),
+        "loop": loop,
     }
-    return type("ListenerSession", (ClientSession,), {**shared, **own})
+    return type("ListenerSession", (ClientSession,), own)

@@ -22,9 +22,9 @@ class SharedFailures(Failures):
         super().__init__(clock)
         self._table = together.strangers
 
-    def has_any(self, network: str, window_s: float) -> bool:
+    def has_any(self, network: str, settings: Callable[[], Settings]) -> bool:
         """See `Failures`."""
-        return self.count(network, window_s) > 0
+        return self.count(network, settings().auth_window_s) > 0
 
     def count(self, network: str, window_s: float) -> int:
         """See `Failures`."""

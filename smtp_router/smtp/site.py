@@ -36,8 +36,11 @@ class Site(Protocol):
         """How many sessions this user may have at the same time."""
         ...
 
-    def knows(self, login: str, password: str) -> bool:
-        """Whether it is remembered that this login has this password; `authenticate` looks closer."""
+    def known(self, response: bytes) -> str | None:
+        """The login that this response to AUTH PLAIN (in base64) is right for, if that is remembered.
+
+        If not, `authenticate` looks closer.
+        """
         ...
 
     async def authenticate(self, login: str, password: str) -> bool:
@@ -50,7 +53,7 @@ class Site(Protocol):
 
     @property
     def mechanisms(self) -> tuple[str, ...]:
-        """The mechanisms that are offered."""
+        """The mechanisms that are offered; others only along with other settings."""
         ...
 
     def route(self, message: Message) -> Coroutine[Any, Any, Reply]:

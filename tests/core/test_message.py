@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smtp_router import TLS, Downstream, Health, Message, Session
 from smtp_router.core.content import Stuffed, stuff
-from smtp_router.core.message import on_the_wire, received
+from smtp_router.core.message import met, on_the_wire, received
 from tests.support import CONTENT, make_downstream, make_message
 
 
@@ -144,6 +144,20 @@ def came(content: Stuffed) -> Message:
 
 def sealed() -> Message:
     return came(Sealed((WIRE[:20], WIRE[20:]), len(WRITTEN)))
+
+
+def test_a_session_is_what_its_client_has_said() -> None:
+    tls = TLS(version="TLSv1.3", cipher="any")
+    session = met(("192.0.2.1", 4), "client.example", tls, esmtp=False, authenticated=False)
+    assert type(session) is Session
+    assert session == Session(
+        peer="192.0.2.1",
+        peer_port=4,
+        ehlo="client.example",
+        esmtp=False,
+        tls=tls,
+        authenticated=False,
+    )
 
 
 def test_a_message_that_came_over_the_wire_has_all_that_it_was_given() -> None:

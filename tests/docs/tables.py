@@ -388,7 +388,7 @@ class _Site:
     def max_sessions(self, user: str) -> None:
         del user
 
-    def knows(self, login: str, password: str) -> bool:
+    def known(self, response: bytes) -> str | None:
         raise NotImplementedError
 
     async def authenticate(self, login: str, password: str) -> bool:

@@ -10,6 +10,7 @@ r"""Real sessions without sockets: octets in, replies and messages out, the same
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from tests.rawclient import RawReply
 from tests.site import OpenSite
 
 USER, PASSWORD = "user@app.example", "open sesame"
+RESPONSE = b64encode(f"\0{USER}\0{PASSWORD}".encode())
+"""What most clients say with AUTH PLAIN."""
 BUSY_SENDER, BAD_SENDER = "busy@a.example", "bad@a.example"
 """Whose messages are deferred and rejected; everybody else's are taken."""
 VERIFIER = verifier_of(  # of PASSWORD
@@ -66,8 +69,8 @@ class Keeper(OpenSite):
         self.messages: list[Message] = []
         self._takes_s = takes_s
 
-    def knows(self, login: str, password: str) -> bool:
-        return not self._takes_s and self._is_right(login, password)
+    def known(self, response: bytes) -> str | None:
+        return USER if not self._takes_s and response == RESPONSE else None
 
     async def authenticate(self, login: str, password: str) -> bool:
         await self._work()

@@ -1,5 +1,6 @@
 """Logins whose passwords are stored in slow forms: the same work, whoever it is; and not twice."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -120,6 +121,53 @@ async def test_a_changed_password_or_a_user_that_has_gone_is_not_remembered(
     assert not await logins.check(epoch(tmp_path, {"a": make(Kind.ARGON2, "other")}), "a", "right")
     assert not await logins.check(epoch(tmp_path, {"b": STORED[Kind.ARGON2]}), "a", "right")
     assert not await logins.check(epoch(tmp_path, {"b": make(Kind.ARGON2, "x")}), "b", "right")
+
+
+def response(login: str, password: str, identity: str = "") -> bytes:
+    """To AUTH PLAIN (RFC 4616 2)."""
+    return b64encode(f"{identity}\0{login}\0{password}".encode())
+
+
+async def test_the_response_of_a_login_is_known_for_as_long_as_its_success(
+    logins: Logins, clock: VirtualClock, tmp_path: Path
+) -> None:
+    one = epoch(tmp_path, {"a": STORED[Kind.ARGON2], "b": STORED[Kind.ARGON2]})
+    assert logins.known(one, response("a", "right")) is None
+    assert await logins.check(one, "a", "right")
+    assert not await logins.check(one, "b", "wrong")
+    clock.advance(REMEMBER_S - 1)
+    assert await logins.check(one, "a", "right")
+    assert logins.known(one, response("a", "right")) == "a"
+    others = [("a", "wrong", ""), ("b", "right", ""), ("b", "wrong", ""), ("a", "right", "b")]
+    assert {logins.known(one, response(*other)) for other in others} == {None}
+    clock.advance(1)
+    assert logins.known(one, response("a", "right")) is None
+
+
+async def test_after_a_reload_a_response_is_known_if_the_password_is_stored_as_before(
+    logins: Logins, work: list[str], tmp_path: Path
+) -> None:
+    passwords = {"a": STORED[Kind.ARGON2], "b": STORED[Kind.SCRAM]}
+    one = epoch(tmp_path, passwords)
+    assert await logins.check(one, "a", "right")
+    assert await logins.check(one, "b", "right")
+    work.clear()
+    same = epoch(tmp_path, passwords)
+    assert logins.known(same, response("a", "right")) == "a"
+    assert await logins.check(same, "b", "right")
+    assert work == []
+    for changed in ({"a": make(Kind.ARGON2, "right")}, {"b": STORED[Kind.ARGON2]}):
+        assert logins.known(epoch(tmp_path, changed), response("a", "right")) is None
+    assert logins.known(same, response("a", "right")) == "a"
+
+
+async def test_a_password_that_no_response_can_have_makes_none_known(
+    logins: Logins, tmp_path: Path
+) -> None:
+    one = epoch(tmp_path, {"a": "b\0c"})
+    assert await logins.check(one, "a", "b\0c")
+    assert not await logins.check(one, "a\0b", "c")
+    assert logins.known(one, response("a", "b\0c")) is None
 
 
 async def test_what_is_remembered_has_a_bound(

@@ -1,0 +1,101 @@
+"""What most clients open with is taken as a whole; what comes of it is what comes of it in steps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from smtp_router.config.load import parse
+from smtp_router.core.message import TLS
+from smtp_router.smtp.conversation import Conversation
+from smtp_router.smtp.offer import Offer
+from smtp_router.smtp.steps import Answer, LetIn, LogIn, StartTls, Step
+from tests.site import OpenSite
+from tests.support import config_text
+
+USER, RESPONSE = "a", b"AGEAYg=="
+SETTINGS = parse(config_text().encode(), Path("config.yaml")).settings
+KNOWN = b"AUTH PLAIN " + RESPONSE
+ENCRYPTED = TLS(version="TLSv1.3", cipher="any")
+
+
+class Site(OpenSite):
+    """Knows somebody."""
+
+    def known(self, response: bytes) -> str | None:
+        return USER if response == RESPONSE else None
+
+
+EHLO, HELO = b"EHLO client.example", b"HELO x"
+USUAL = st.sampled_from([KNOWN, EHLO, HELO])
+ODD = st.one_of(
+    st.sampled_from([b"EHLO [127.0.0.1]", b"STARTTLS", b"RSET", b"QUIT"]),
+    st.sampled_from([b"EHLO", b"EHLO ", b"EHLO x ", b"ehlo x", b"EHLO x y", b"EHLO  x", b"EHLO x\x00"]),
+    st.sampled_from([b"EHLO -", b"EHLO " + 255 * b"x", b"EHLO " + 256 * b"x", b"EHLO " + 506 * b"x"]),
+    st.sampled_from([KNOWN + b" ", KNOWN + b" x", KNOWN[:-1], KNOWN.lower(), b"auth PLAIN " + RESPONSE]),
+    st.sampled_from([b"AUTH PLAIN", b"AUTH LOGIN " + RESPONSE, b"AUTH  PLAIN " + RESPONSE]),
+    st.builds(
+        lambda one, two: one + two,
+        st.sampled_from([b"EHLO ", KNOWN]),
+        st.binary(max_size=5).map(lambda octets: octets.replace(b"\n", b"")),
+    ),
+)
+LINES = st.lists(USUAL | USUAL | ODD, max_size=8)
+PEERS = st.sampled_from(["127.0.0.1", "::1", "192.0.2.1", ""])
+
+
+@given(
+    lines=LINES,
+    peer=PEERS,
+    starttls=st.booleans(),
+    require_tls=st.booleans(),
+    allow=st.booleans(),
+)
+@example(lines=[EHLO, HELO, KNOWN], peer="::1", starttls=False, require_tls=False, allow=False)
+@example(lines=[EHLO, KNOWN], peer="192.0.2.1", starttls=False, require_tls=False, allow=False)
+@example(lines=[EHLO, KNOWN, KNOWN], peer="::1", starttls=False, require_tls=False, allow=False)
+def test_an_opening_is_taken_as_a_whole_as_it_is_in_steps(
+    *, lines: list[bytes], peer: str, starttls: bool, require_tls: bool, allow: bool
+) -> None:
+    site = Site(replace(SETTINGS, allow_plaintext_auth=allow))
+    offer = Offer(site, starttls=starttls, require_tls=require_tls)
+    talks = whole, in_steps = [Conversation(offer, (peer, 1)) for _ in range(2)]
+    for line in lines:
+        step, careful = whole.at_once(line + b"\r\n"), in_steps.on(line)
+        _check(line, step, careful)
+        for talk in talks:
+            if isinstance(step, LetIn):
+                talk.logged_in(step.user)
+            elif isinstance(step, StartTls):
+                talk.started_tls(ENCRYPTED)
+        assert (whole.session, whole.user) == (in_steps.session, in_steps.user)
+
+
+def _check(line: bytes, step: Step | None, careful: Step) -> None:
+    if isinstance(step, LetIn):
+        assert (line, step.user, careful) == (KNOWN, USER, LogIn("PLAIN", RESPONSE))
+    else:
+        assert step == careful
+        assert isinstance(step, Answer | StartTls) or line != KNOWN
+
+
+def test_somebody_who_is_known_is_let_in_at_once_unless_a_login_from_there_has_failed() -> None:
+    site = Site(SETTINGS)
+    talk = Conversation(Offer(site), ("127.0.0.1", 1))
+    talk.on(EHLO)
+    for address, step in (
+        ("127.0.0.2", LetIn("PLAIN", RESPONSE, USER)),
+        ("127.0.0.1", LogIn("PLAIN", RESPONSE)),
+    ):
+        assert talk.at_once(KNOWN + b"\r\n") == LetIn("PLAIN", RESPONSE, USER)
+        site.guard.login_begins(address)
+        assert talk.at_once(KNOWN + b"\r\n") == step
+
+
+def test_what_is_no_whole_line_is_not_taken_as_a_whole() -> None:
+    talk = Conversation(Offer(Site(SETTINGS)), ("127.0.0.1", 1))
+    for line in (EHLO, KNOWN):
+        for beginning in (line, line + b"\r", line + b"\n", line + b"xx", line + b"\r\nNO"):
+            assert talk.at_once(beginning) is None
+        talk.on(EHLO)
