@@ -20,7 +20,7 @@ Source: RFC 5321 4.1.4, RFC 4954 4, RFC 3207 4.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name, is_loopback
@@ -61,6 +61,9 @@ EHLO_SYNTAX = "Syntax: EHLO name"
 STARTTLS_FIRST = "Say STARTTLS first"
 GO_AHEAD = Answer(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 DATA = (b"DATA\r\n", b"data\r\n")
+QUIT = (b"QUIT\r\n", b"quit\r\n")
+
+AtOnce: TypeAlias = Callable[["Conversation", bytes], Step | None]
 
 
 class Conversation:
@@ -76,8 +79,6 @@ class Conversation:
     """Whether it was EHLO."""
     authenticated = False
     """Whether there was a login."""
-    awaits_content = False
-    """Whether DATA was answered, and nothing has come since."""
     _needs_tls = False  # before AUTH and MAIL
     _may_log_in = False  # as the last EHLO has said
     _session: Session | None = None
@@ -115,6 +116,11 @@ class Conversation:
         return self._session
 
     @property
+    def awaits_content(self) -> bool:
+        """Whether DATA was answered, and nothing has come since."""
+        return self.at_once is Conversation._whole_content
+
+    @property
     def in_transaction(self) -> bool:
         """Whether MAIL was said, and neither DATA finished nor RSET came."""
         return self._transaction is not None
@@ -127,70 +133,71 @@ class Conversation:
             return 0
         return transaction.body.held_octets
 
-    def at_once(self, segment: bytes) -> Step | None:
-        """What to do about octets that are one command, or all of the content; as most segments are.
+    def _usual_ehlo(self, command: bytes) -> Step | None:
+        name = command[5:-2]
+        if command[:5] != b"EHLO " or command[-2:] != b"\r\n" or not is_ehlo_name(name):
+            return self._alone(command)
+        return self._greeted(name)
 
-        From clients that wait for each reply. What is usual and in order is recognised as a whole, in a
-        third of the time that a `Wire` and the steps of `on` take; the rest is left to these.
+    at_once: AtOnce = staticmethod(_usual_ehlo)
+    """What to do about octets that are one command, or all of the content; as most segments are.
 
-        Returns:
-            `None`: they are to be cut by a `Wire`, behind `begin_content` if content is awaited.
-        """
-        transaction = self._transaction
-        if transaction is None:
-            step = self._usual_opening(segment) if self.user is None else self._usual_mail(segment)
-        elif self.awaits_content:
-            return self._whole_content(transaction, segment)
-        elif segment in DATA and transaction.rcpt_tos:
-            return self._go_ahead(transaction)
-        else:
-            step = self._usual_rcpt(transaction, segment)
-        if step is not None:
-            return step
-        line, end, more = segment.partition(b"\r\n")
-        return self.on(line) if end and not more and len(segment) <= MAX_LINE_OCTETS else None
+    From clients that wait for each reply. What is usual next and in order is recognised as a whole, in a
+    third of the time that a `Wire` and the steps of `on` take; the rest is left to these. It is called
+    with the conversation: a method that is bound to it would be a circle.
 
-    def _usual_opening(self, command: bytes) -> Answer | LetIn | None:
-        if command[-2:] != b"\r\n":
-            return None
-        if not self.esmtp:
-            name = command[5:-2]
-            return self._greeted(name) if command[:5] == b"EHLO " and is_ehlo_name(name) else None
-        if not self._may_log_in or command[:11] != b"AUTH PLAIN ":
-            return None
-        response = command[11:-2]
-        user = self._site.known(response)
-        if user is None or self._site.guard.has_failed(self._peer[0]):
-            return None
+    Returns:
+        `None`: they are to be cut by a `Wire`, behind `begin_content` if content is awaited.
+    """
+    _between: AtOnce = staticmethod(_usual_ehlo)  # outside of transactions
+
+    def _usual_auth(self, command: bytes) -> Step | None:
+        if not self._may_log_in or command[:11] != b"AUTH PLAIN " or command[-2:] != b"\r\n":
+            return self._alone(command)
+        response, site = command[11:-2], self._site
+        user = site.known(response)
+        if user is None or site.guard.has_failed(self._peer[0]):
+            return self._alone(command)
         return LetIn(login.PLAIN, response, user)
 
-    def _usual_mail(self, command: bytes) -> Answer | None:
-        user, settings = self.user, self._site.settings
-        if user is None or not self.esmtp or self._needs_tls:
-            return None
+    def _usual_mail(self, command: bytes) -> Step | None:
         found = plain_mail(command)
-        if found is None or self._transactions >= settings.max_transactions:
-            return None
+        if found is None:
+            return BYE if command in QUIT else self._alone(command)
+        user, settings = self.user, self._site.settings
+        assert user is not None
+        if self._transactions >= settings.max_transactions:
+            return self._alone(command)
         address, parameters = found
         if parameters and declared_octets(parameters) > settings.max_message_bytes:
-            return None
+            return self._alone(command)
         return self._begin(user, address, parameters, settings)
 
-    def _usual_rcpt(self, transaction: Transaction, command: bytes) -> Answer | None:
-        address, rcpt_tos = plain_rcpt(command), transaction.rcpt_tos
+    def _usual_rcpt(self, command: bytes) -> Step | None:
+        transaction = self._transaction
+        assert transaction is not None
+        rcpt_tos = transaction.rcpt_tos
+        if rcpt_tos and command in DATA:
+            return self._go_ahead(transaction)
+        address = plain_rcpt(command)
         if address is None or len(rcpt_tos) >= transaction.settings.max_recipients:
-            return None
+            return self._alone(command)
         rcpt_tos.append(address)
         transaction.rcpt_parameters.append(NO_PARAMETERS)
         return RECIPIENT_OK
 
-    def _whole_content(self, transaction: Transaction, segment: bytes) -> Message | None:
-        content = transaction.end_at_once(segment, self._site.guard.is_full)
+    def _whole_content(self, segment: bytes) -> Message | None:
+        transaction = self._transaction
+        assert transaction is not None
+        content = None if self._site.guard.is_full() else transaction.end_at_once(segment)
         if content is None:
             return None
-        self._transaction = None
-        self.awaits_content = False
+        self.reset()
         return self._message(transaction, content)
+
+    def _alone(self, segment: bytes) -> Step | None:
+        line, end, more = segment.partition(b"\r\n")
+        return self.on(line) if end and not more and len(segment) <= MAX_LINE_OCTETS else None
 
     def on(self, event: Event) -> Step:
         """What to do about an event."""
@@ -204,7 +211,7 @@ class Conversation:
 
     def begin_content(self) -> Body:
         """Where the content that is awaited goes, if it comes in pieces."""
-        self.awaits_content = False
+        self.at_once = Conversation._usual_rcpt
         transaction = self._transaction
         assert transaction is not None
         max_bytes = transaction.settings.max_message_bytes
@@ -223,7 +230,7 @@ class Conversation:
     def _content_received(self) -> Answer | Message:
         transaction = self._transaction
         assert transaction is not None
-        self._transaction = None
+        self.reset()
         result = transaction.end()
         return answer(result) if isinstance(result, Reply) else self._message(transaction, result)
 
@@ -244,7 +251,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget the transaction; the login stays."""
         self._transaction = None
-        self.awaits_content = False
+        self.at_once = self._between
 
     def started_tls(self, tls: TLS) -> None:
         """Note that the connection is encrypted now, and forget everything from before."""
@@ -255,6 +262,7 @@ class Conversation:
         self.user = self._site.user_at(self._peer[0])
         self.authenticated = False
         self._session = None
+        self._between = Conversation._usual_ehlo
         self.reset()
 
     def logged_in(self, user: str | None) -> Answer:
@@ -267,6 +275,9 @@ class Conversation:
             self.user = user
             self.authenticated = True
             self._session = None
+            self._between = Conversation._usual_mail
+            if self._transaction is None:  # whose network is a user's may log in amid one
+                self.at_once = Conversation._usual_mail
             return LOGGED_IN
         self._failed_logins += 1
         if self._failed_logins >= MAX_FAILED_LOGINS:
@@ -304,10 +315,16 @@ class Conversation:
         return Answer(f"250 {self._site.settings.hostname}\r\n".encode())
 
     def _note_name(self, name: bytes, *, esmtp: bool) -> None:
-        self.reset()
         self.ehlo = name.decode("ascii")
         self.esmtp = esmtp
         self._session = None
+        if not esmtp:
+            self._between = Conversation._usual_ehlo
+        elif self.user is None or self._needs_tls:
+            self._between = Conversation._usual_auth
+        else:
+            self._between = Conversation._usual_mail
+        self.reset()
 
     def _is_safe_to_log_in(self) -> bool:
         """In clear text only from this machine, unless the configuration says otherwise."""
@@ -372,6 +389,7 @@ class Conversation:
             return answer(refusal)
         self._transactions += 1
         self._transaction = Transaction(address, parameters, settings)
+        self.at_once = Conversation._usual_rcpt
         return SENDER_OK
 
     def _rcpt(self, argument: bytes) -> Answer:
@@ -399,7 +417,7 @@ class Conversation:
             return BEHIND_BDAT
         if self._site.guard.is_full():
             return answer(NO_ROOM)
-        self.awaits_content = True
+        self.at_once = Conversation._whole_content
         return GO_AHEAD
 
     def _bdat(self, argument: bytes) -> Answer | Receive:

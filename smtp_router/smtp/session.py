@@ -109,8 +109,10 @@ class ClientSession(Link):
         each reply. Then it goes around the wire, which would take three times as long for the same.
         """
         if self._is_idle and self._work is None:
+            conversation = self._conversation
+            at_once = conversation.at_once
             try:
-                step = self._conversation.at_once(data)
+                step = at_once(conversation, data)
             except Exception as error:  # noqa: BLE001 - as in `_step`
                 step = self._fault(error)
             if step.__class__ is Answer:
@@ -130,12 +132,11 @@ class ClientSession(Link):
         """Do what follows from a segment now and then: once a session, or seldom."""
         if step.__class__ is LetIn:
             step = self._logged_in(step.user)
-        if step.__class__ is Answer:
-            self._write(step.octets)
+        if isinstance(step, Answer):
+            self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # as above
             self._patience.heard_at = None
-        elif step.__class__ is Farewell:
-            self._write(step.octets)
-            self._close()
+            if step.__class__ is Farewell:
+                self._close()
         else:
             self._is_idle = False
             self._advance(step)
@@ -172,7 +173,8 @@ class ClientSession(Link):
         if self.transport is None:
             return  # told twice, after a TLS handshake that failed
         self.transport = None
-        self._begin_closing()
+        if self._closing_since is None:
+            self._begin_closing()
         if self._work is None:
             self._leave()
         else:

@@ -1,7 +1,5 @@
 """One transaction: the envelope as it is given, the content as it comes, and what is said at its end."""
 
-from collections.abc import Callable
-
 from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed, head_of
 from smtp_router.core.headers import count_fields, header_end
@@ -55,12 +53,11 @@ class Transaction:
         content = body.content
         return LOOP if _goes_in_circles(content.pieces) else content
 
-    def end_at_once(self, segment: bytes, is_full: Callable[[], bool]) -> Stuffed | None:
-        """The same for content that comes as a whole, as most does: in a quarter of the steps.
+    def end_at_once(self, segment: bytes) -> Stuffed | None:
+        """The same for content that comes whole, as most does, and has room: in a quarter of the steps.
 
         Args:
             segment: what has come, the final dot with it.
-            is_full: whether the router holds as much content as it may.
 
         Returns:
             `None`, if it takes a wire and a body to know what it is, or what is wrong with it.
@@ -69,7 +66,7 @@ class Transaction:
         if content is None:
             return None
         size = len(content)
-        if size > self.settings.max_message_bytes or is_full() or has_bare_newlines(content):
+        if size > self.settings.max_message_bytes or has_bare_newlines(content):
             return None
         return Stuffed((content,), size) if _has_short_header(content) else None
 

@@ -55,7 +55,7 @@ class Client:
 
     def _cut(self, segment: bytes) -> Iterator[Step]:
         if self.at_once and self.wire.is_clear:
-            step = self.talk.at_once(segment)
+            step = self.talk.at_once(self.talk, segment)
             if step is not None:
                 self.taken += 1
                 yield step
@@ -166,6 +166,28 @@ def test_what_is_usual_is_taken_as_a_whole(*, lower: bool) -> None:
     assert client.taken == 6
 
 
+@pytest.mark.parametrize(("amid", "code"), [(False, b"250 "), (True, b"503 ")])
+def test_a_login_leaves_a_transaction_as_it_is(*, amid: bool, code: bytes) -> None:
+    """Whose network is a user's need not log in, but may."""
+    client = Client("192.0.2.1", at_once=True)
+    client.site.settings = replace(client.site.settings, allow_plaintext_auth=True)
+    for segment in (b"EHLO x\r\n", *amid * [MAIL_FROM], b"AUTH PLAIN\r\n"):
+        client.say(segment)
+    (step,) = client.say(MAIL_FROM)
+    assert isinstance(step, Answer)
+    assert step.octets.startswith(code)
+    assert client.say(b"RCPT TO:<b@b.example>\r\n") == [Answer(b"250 2.1.5 Recipient OK\r\n")]
+
+
+@pytest.mark.parametrize("opening", [[], [b"HELO x\r\n"], KNOWN])
+@pytest.mark.parametrize("quits", [b"QUIT\r\n", b"quit\r\n", b"Quit\r\n", b"QUIT x\r\n"])
+def test_who_quits_hears_the_same_in_whatever_way(opening: list[bytes], quits: bytes) -> None:
+    whole, cut = (Client("192.0.2.1", at_once=at_once) for at_once in (True, False))
+    for segment in opening:
+        assert whole.say(segment) == cut.say(segment)
+    assert whole.say(quits) == cut.say(quits)
+
+
 def test_content_that_is_refused_is_cut_and_so_is_what_is_behind_it() -> None:
     client = Client("127.0.0.1", at_once=True)
     for segment in BEGUN:
@@ -180,5 +202,5 @@ def test_content_that_comes_whole_may_go_in_circles_as_well() -> None:
     talk = reach("RCPT", max_bytes=100_000)
     talk.on(b"DATA")
     field = b"Received: x\r\n"
-    assert talk.at_once(100 * field + b"\r\nhello\r\n.\r\n") is None
-    assert isinstance(talk.at_once(99 * field + b"\r\nhello\r\n.\r\n"), Message)
+    assert talk.at_once(talk, 100 * field + b"\r\nhello\r\n.\r\n") is None
+    assert isinstance(talk.at_once(talk, 99 * field + b"\r\nhello\r\n.\r\n"), Message)

@@ -27,10 +27,10 @@ class Site(OpenSite):
         return USER if response == RESPONSE else None
 
 
-EHLO, HELO = b"EHLO client.example", b"HELO x"
+EHLO, HELO, TLS_NOW = b"EHLO client.example", b"HELO x", b"STARTTLS"
 USUAL = st.sampled_from([KNOWN, EHLO, HELO])
 ODD = st.one_of(
-    st.sampled_from([b"EHLO [127.0.0.1]", b"STARTTLS", b"RSET", b"QUIT"]),
+    st.sampled_from([b"EHLO [127.0.0.1]", TLS_NOW, b"RSET", b"QUIT"]),
     st.sampled_from([b"EHLO", b"EHLO ", b"EHLO x ", b"ehlo x", b"EHLO x y", b"EHLO  x", b"EHLO x\x00"]),
     st.sampled_from([b"EHLO -", b"EHLO " + 255 * b"x", b"EHLO " + 256 * b"x", b"EHLO " + 506 * b"x"]),
     st.sampled_from([KNOWN + b" ", KNOWN + b" x", KNOWN[:-1], KNOWN.lower(), b"auth PLAIN " + RESPONSE]),
@@ -55,6 +55,8 @@ PEERS = st.sampled_from(["127.0.0.1", "::1", "192.0.2.1", ""])
 @example(lines=[EHLO, HELO, KNOWN], peer="::1", starttls=False, require_tls=False, allow=False)
 @example(lines=[EHLO, KNOWN], peer="192.0.2.1", starttls=False, require_tls=False, allow=False)
 @example(lines=[EHLO, KNOWN, KNOWN], peer="::1", starttls=False, require_tls=False, allow=False)
+@example(lines=[EHLO, TLS_NOW, KNOWN], peer="::1", starttls=True, require_tls=False, allow=False)
+@example(lines=[EHLO, TLS_NOW, KNOWN], peer="192.0.2.1", starttls=True, require_tls=False, allow=True)
 def test_an_opening_is_taken_as_a_whole_as_it_is_in_steps(
     *, lines: list[bytes], peer: str, starttls: bool, require_tls: bool, allow: bool
 ) -> None:
@@ -62,7 +64,7 @@ def test_an_opening_is_taken_as_a_whole_as_it_is_in_steps(
     offer = Offer(site, starttls=starttls, require_tls=require_tls)
     talks = whole, in_steps = [Conversation(offer, (peer, 1)) for _ in range(2)]
     for line in lines:
-        step, careful = whole.at_once(line + b"\r\n"), in_steps.on(line)
+        step, careful = whole.at_once(whole, line + b"\r\n"), in_steps.on(line)
         _check(line, step, careful)
         for talk in talks:
             if isinstance(step, LetIn):
@@ -88,14 +90,14 @@ def test_somebody_who_is_known_is_let_in_at_once_unless_a_login_from_there_has_f
         ("127.0.0.2", LetIn("PLAIN", RESPONSE, USER)),
         ("127.0.0.1", LogIn("PLAIN", RESPONSE)),
     ):
-        assert talk.at_once(KNOWN + b"\r\n") == LetIn("PLAIN", RESPONSE, USER)
+        assert talk.at_once(talk, KNOWN + b"\r\n") == LetIn("PLAIN", RESPONSE, USER)
         site.guard.login_begins(address)
-        assert talk.at_once(KNOWN + b"\r\n") == step
+        assert talk.at_once(talk, KNOWN + b"\r\n") == step
 
 
 def test_what_is_no_whole_line_is_not_taken_as_a_whole() -> None:
     talk = Conversation(Offer(Site(SETTINGS)), ("127.0.0.1", 1))
     for line in (EHLO, KNOWN):
         for beginning in (line, line + b"\r", line + b"\n", line + b"xx", line + b"\r\nNO"):
-            assert talk.at_once(beginning) is None
+            assert talk.at_once(talk, beginning) is None
         talk.on(EHLO)
