@@ -123,6 +123,8 @@ def is_ehlo_name(name: bytes) -> bool:
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this very machine, also as IPv4 mapped into IPv6; other text is not."""
+    if address == "127.0.0.1":  # as nearly always, if it is
+        return True
     if ":" in address:
         address = unmapped(address)
         if address == "::1":

@@ -37,10 +37,10 @@ class Failures:
         self._clock = clock
         self._at: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def has_any(self, network: str, settings: Callable[[], Settings]) -> bool:
-        """Whether there is one within the window of these settings, or was until a moment ago."""
+    def has_any(self, address: str, settings: Callable[[], Settings]) -> bool:
+        """Whether one from there is within the window of these settings, or was until a moment ago."""
         del settings
-        return bool(self._at.get(network))
+        return bool(self._at and self._at.get(network_of(address)))
 
     def count(self, network: str, window_s: float) -> int:
         """How many there are within the window."""
@@ -59,6 +59,8 @@ class Failures:
         failures = self._recent(network, window_s)
         if failures:
             failures.pop()
+        if not failures:
+            del self._at[network]
 
     def _recent(self, network: str, window_s: float) -> deque[float]:
         failures = self._at.setdefault(network, deque())
@@ -155,7 +157,7 @@ class Guard:
 
     def has_failed(self, address: str) -> bool:
         """Whether there was a failed login from there, of late."""
-        return self._failures.has_any(network_of(address), self._settings)
+        return self._failures.has_any(address, self._settings)
 
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""

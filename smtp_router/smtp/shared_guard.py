@@ -11,7 +11,7 @@ from smtp_router.core.clock import Clock
 from smtp_router.core.reply import Reply
 from smtp_router.shared.table import Span, key_of
 from smtp_router.shared.together import Together
-from smtp_router.smtp.guard import BUSY, Failures, Guard
+from smtp_router.smtp.guard import BUSY, Failures, Guard, network_of
 
 
 class SharedFailures(Failures):
@@ -22,9 +22,9 @@ class SharedFailures(Failures):
         super().__init__(clock)
         self._table = together.strangers
 
-    def has_any(self, network: str, settings: Callable[[], Settings]) -> bool:
+    def has_any(self, address: str, settings: Callable[[], Settings]) -> bool:
         """See `Failures`."""
-        return self.count(network, settings().auth_window_s) > 0
+        return self.count(network_of(address), settings().auth_window_s) > 0
 
     def count(self, network: str, window_s: float) -> int:
         """See `Failures`."""
