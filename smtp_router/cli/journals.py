@@ -56,7 +56,7 @@ class FastJournal(Journal):
 
 
 class QuickJournal(FastJournal):
-    """Writes text lines, of the level `info` at least.
+    """Writes text lines, of the level `info` and above: no traces.
 
     The beginning of a line is made once a millisecond, and most of that once a second.
     """

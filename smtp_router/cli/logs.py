@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TextIO
 
@@ -46,8 +46,13 @@ def configure(form: str, level: str) -> Journal:
     # that is given up, however many a stranger begins. What is worth a line has one of ours.
     logging.getLogger("mail").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    is_quick = as_line is text_line and logging.root.level <= logging.INFO
-    return (QuickJournal if is_quick else FastJournal)(lines.write, as_line, logging.root.level)
+    return journal_of(lines.write, as_line, logging.root.level)
+
+
+def journal_of(write: Callable[[str], None], as_line: Format, level: int) -> Journal:
+    """What writes about attempts and messages; see `FastJournal`."""
+    is_quick = as_line is text_line and level == logging.INFO
+    return (QuickJournal if is_quick else FastJournal)(write, as_line, level)
 
 
 class Lines:

@@ -35,8 +35,7 @@ class Stuffed:
 
     def below(self, line: bytes) -> "Stuffed":
         """This content with one more line (or several) on top, CRLF at its end."""
-        wire = double(b"\r\n", line) if _DOT_LINE in b"\r\n" + line else line
-        return Stuffed((wire, *self.pieces), self.size + len(line))
+        return Stuffed((double(b"\r\n", line), *self.pieces), self.size + len(line))
 
 
 def stuff(content: bytes) -> Stuffed:

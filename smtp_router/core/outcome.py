@@ -4,10 +4,9 @@
 (`smtp_router.smtp`); from there on only these four words count.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.reply import Reply
@@ -28,6 +27,8 @@ class Stage(StrEnum):
     FINAL = "final"
     """After the final dot: the downstream has everything, its reply decides."""
 
+
+_FINAL = Stage.FINAL  # found once: a member of an enumeration takes long to find
 
 SESSION_STAGES = frozenset({Stage.CONNECT, Stage.TLS, Stage.EHLO, Stage.AUTH})
 """Before MAIL: between the router and its downstream, and not about a message."""
@@ -112,15 +113,16 @@ class _Draft:
 
     __slots__ = ("reason", "reply", "stage")
 
-    def __init__(self, reply: Reply, stage: Stage = Stage.FINAL, reason: str = "") -> None:
-        self.reply = reply
-        self.stage = stage
-        self.reason = reason
-        self.__class__ = Delivered  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
-
-delivered: "Callable[[Reply], Delivered]" = cast(Any, _Draft)
-"""A delivery with this reply."""
+def delivered(reply: Reply) -> Delivered:
+    """A delivery with this reply."""
+    draft: Any = _Draft()
+    draft.reply = reply
+    draft.stage = _FINAL
+    draft.reason = ""
+    draft.__class__ = Delivered
+    outcome: Delivered = draft
+    return outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +141,17 @@ class Attempt:
 
 
 class _Tried:
-    """Becomes an `Attempt` when it is filled in: in a third of the time.
-
-    A frozen dataclass fills in each field through `object.__setattr__`.
-    """
+    """Becomes an `Attempt` when it is filled in, in the same way."""
 
     __slots__ = ("downstream", "outcome", "seconds")
 
-    def __init__(self, downstream: Downstream, outcome: Outcome, seconds: float) -> None:
-        self.downstream = downstream
-        self.outcome = outcome
-        self.seconds = seconds
-        self.__class__ = Attempt  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
-
-attempted: "Callable[[Downstream, Outcome, float], Attempt]" = cast(Any, _Tried)
-"""An attempt at this downstream, with this outcome, after so many seconds."""
+def attempted(downstream: Downstream, outcome: Outcome, seconds: float) -> Attempt:
+    """An attempt at this downstream, with this outcome, after so many seconds."""
+    draft: Any = _Tried()
+    draft.downstream = downstream
+    draft.outcome = outcome
+    draft.seconds = seconds
+    draft.__class__ = Attempt
+    attempt: Attempt = draft
+    return attempt

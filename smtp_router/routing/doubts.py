@@ -111,10 +111,11 @@ class Doubts:
 
     def may_know(self, message: Message) -> bool:
         """Whether it is worth while to ask `find`."""
-        if not self._busy and not self._memory:
+        busy, doubted = self._busy, self._memory.outlines
+        if not busy and not doubted:
             return False
         seen = outline(message)
-        return seen in self._busy or self._memory.may_have(seen)
+        return seen in busy or seen in doubted
 
     def is_settled(self, message: Message) -> bool:
         """Whether `find` has nothing to wait for."""

@@ -33,9 +33,11 @@ class Journal(ABC):
             self.write(level, "attempt", attempt_line(message, outgoing, attempt))
 
     def message(self, message: Message, trace: Trace, seconds: float) -> None:
-        """Write about a message that was dealt with in so many seconds."""
+        """Write about a message that was dealt with in so many seconds, and how that was decided."""
         if self.writes(logging.INFO):
             self.write(logging.INFO, "message", message_line(message, trace, seconds))
+        if self.writes(logging.DEBUG):
+            self.write(logging.DEBUG, "trace", trace.told())
 
     @abstractmethod
     def writes(self, level: int) -> bool:

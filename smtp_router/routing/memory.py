@@ -54,21 +54,14 @@ class Memory:
         self._tell = tell
         self._book = book
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._outlines: Counter[Outline] = Counter()
+        self.outlines: Counter[Outline] = Counter()
+        """What messages look like about which there is a doubt."""
         self._struck: set[str] = set()
         """What is to be struck off the book yet."""
         self._is_failing = False
         wall = clock.wall().timestamp()
         for doubt in known:
             self._keep(doubt, doubt.until - wall, is_written=True)
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._kept)
-
-    def may_have(self, seen: Outline) -> bool:
-        """Whether there is a doubt about a message that looks so."""
-        return seen in self._outlines
 
     def get(self, key: str) -> Doubt | None:
         """The doubt about this message, if it is not over."""
@@ -144,7 +137,7 @@ class Memory:
         if doubt.key in self._kept:
             self._drop(doubt.key)
         kept = self._kept[doubt.key] = _Kept(doubt, now + for_s, is_written)
-        self._outlines[Outline(doubt.user, doubt.size)] += 1
+        self.outlines[Outline(doubt.user, doubt.size)] += 1
         while self._kept:
             first = next(iter(self._kept.values()))
             if first.until > now and len(self._kept) <= MAX_KEPT:
@@ -155,9 +148,9 @@ class Memory:
     def _drop(self, key: str) -> None:
         doubt = self._kept.pop(key).doubt
         seen = Outline(doubt.user, doubt.size)
-        self._outlines[seen] -= 1
-        if not self._outlines[seen]:
-            del self._outlines[seen]
+        self.outlines[seen] -= 1
+        if not self.outlines[seen]:
+            del self.outlines[seen]
 
     def _failed(self, error: StateError) -> None:
         if not self._is_failing:

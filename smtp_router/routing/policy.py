@@ -67,7 +67,8 @@ class Turns:
     def take(self, user: str, rate: Rate | None) -> bool:
         """Take one turn, if the rate leaves one."""
         if rate is None:
-            self._taken.pop(user, None)
+            if self._taken:
+                self._taken.pop(user, None)
             return True
         now = self._clock.now()
         taken = self._taken.setdefault(user, deque())

@@ -124,10 +124,8 @@ class Router:
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
-            self._journal.message(message, trace, self._clock.now() - started)
             self._traces.add(trace)
-            if self._journal.writes(logging.DEBUG):
-                self._journal.write(logging.DEBUG, "trace", trace.told())
+            self._journal.message(message, trace, self._clock.now() - started)
             for attempt in trace.attempts:
                 if isinstance(attempt.outcome, InDoubt):
                     self._in_doubt(message, trace, epoch)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtp_router.cli.journals import _MOST_KNOWN, FastJournal, QuickJournal
-from smtp_router.cli.logs import Lines, LinesHandler, text_line
+from smtp_router.cli.logs import Lines, LinesHandler, journal_of, json_line, text_line
+from smtp_router.cli.words import Format
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.message import Message
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, Stage
@@ -228,6 +229,18 @@ def test_mail_that_was_delivered_has_quick_lines() -> None:
         journal.attempt(told.message, told.outgoing, attempt)
     journal.message(told.message, told.traced(), told.seconds)
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("as_line", [text_line, json_line])
+def test_a_trace_is_written_behind_its_message_at_debug_and_only_there(as_line: Format) -> None:
+    told = delivered_to("a")
+    lines: list[str] = []
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+        journal_of(lines.append, as_line, level).message(told.message, told.traced(), told.seconds)
+    assert [event for line in lines for event in ("message", "trace") if event in line] == [
+        *("message", "trace"),
+        "message",
+    ]
 
 
 def test_senders_that_never_come_again_are_not_kept() -> None:

@@ -282,7 +282,7 @@ async def test_what_is_taken_while_it_is_being_written_does_not_stay_in_the_book
     doubt = await found(known, make_message())
     assert doubt is not None
     writing = asyncio.create_task(kept.put(doubt, for_s=60))
-    while not len(kept):  # noqa: ASYNC110 - a turn of the loop
+    while not kept.outlines:  # noqa: ASYNC110 - a turn of the loop
         await asyncio.sleep(0)
     assert await kept.take(doubt)
     book.go_on.set()
