@@ -64,6 +64,6 @@ class Alarm:
     def _look(self) -> None:
         self._timer, self.at = None, math.inf
         now = self._loop.time()
-        soonest = min([timed.check(now) for timed in tuple(self._timed)])
+        soonest = min([timed.check(now) for timed in tuple(self._timed)], default=math.inf)
         if self._timed:
             self.by(max(min(soonest, now + self._every), now + LEAST_S))
