@@ -103,22 +103,19 @@ class Message:
             ValueError: not a field name, or a control character in the value.
         """
         field = format_field(name, value)
-        stuffed = self._stuffed
-        if stuffed is None:
+        if self._stuffed is None:
             return self.replace(content=field + self.content)
-        draft: Any = _Draft()
-        draft.id = self.id
-        draft.user = self.user
-        draft.mail_from = self.mail_from
-        draft.rcpt_tos = self.rcpt_tos
-        draft.session = self.session
-        draft.received_at = self.received_at
-        draft.mail_parameters = self.mail_parameters
-        draft.rcpt_parameters = self.rcpt_parameters
-        draft._headers = None  # noqa: SLF001 - as in `received`
-        draft._stuffed = stuffed.below(field)  # noqa: SLF001
-        draft.__class__ = Message
-        return draft  # type: ignore[no-any-return]  # a message is none of a subclass
+        return received(  # type: ignore[return-value]  # a message is none of a subclass
+            self._stuffed.below(field),
+            id=self.id,
+            user=self.user,
+            mail_from=self.mail_from,
+            rcpt_tos=self.rcpt_tos,
+            session=self.session,
+            received_at=self.received_at,
+            mail_parameters=self.mail_parameters,
+            rcpt_parameters=self.rcpt_parameters,
+        )
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - any field of the class
         """This message with some fields changed.
