@@ -67,7 +67,7 @@ class DoubtBook:
             return []  # and there is no need for one yet
 
         def work(connection: sqlite3.Connection) -> list[Doubt]:
-            connection.execute("DELETE FROM doubts WHERE NOT (made <= ?1 AND ?1 < until)", (now,))
+            connection.execute("DELETE FROM doubts WHERE made > ? OR until <= ?", (now, now))
             rows = connection.execute(
                 "SELECT key, user, size, kind, id, downstream, made, until FROM doubts"
                 " ORDER BY until, made"
