@@ -1,13 +1,13 @@
 """What follows from an outcome: one pure function and the tables it reads.
 
-The router's loop asks `next_step` after every attempt and does as it is told. Nothing here knows of
+The router's loop asks `next_step` before every attempt and does as it is told. Nothing here knows of
 sockets, clocks or plugins; the tables below are the ones printed in `docs/outcomes.md`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from smtp_router.core.outcome import (
     Attempt,
@@ -66,22 +66,7 @@ class Limits:
     accepts_in_doubt: bool = False
 
 
-class Try(NamedTuple):
-    """Ask the plugins for a downstream and try it."""
-
-
-class Finish(NamedTuple):
-    """Answer the client."""
-
-    reply: Reply
-
-
-_TRY = Try()
-_DELIVERED = Finish(DELIVERED)
-_TOO_LATE = Finish(TOO_LATE)
-
-
-def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | Finish:
+def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Reply | None:
     """Say what to do after these attempts.
 
     Args:
@@ -90,21 +75,21 @@ def next_step(attempts: Sequence[Attempt], now: float, limits: Limits) -> Try | 
         limits: how far to go.
 
     Returns:
-        `Try`, or `Finish` with the reply for the client.
+        What the client hears; `None`: ask the plugins for a downstream and try it.
     """
     if attempts:
         last = attempts[-1].outcome
         if isinstance(last, Delivered):
-            return _DELIVERED
+            return DELIVERED
         if isinstance(last, InDoubt) and limits.accepts_in_doubt:
-            return Finish(reply=ACCEPTED)
+            return ACCEPTED
         if last.kind not in limits.failover_on:
-            return Finish(reply=_last_word(attempts))
+            return _last_word(attempts)
     late = now >= limits.deadline - CLOCK_TOLERANCE_S
     if len(attempts) < limits.downstreams:
-        return _TOO_LATE if late else _TRY
+        return TOO_LATE if late else None
     reply = give_up(attempts)
-    return _TOO_LATE if late and reply == UNREACHABLE else Finish(reply)
+    return TOO_LATE if late and reply == UNREACHABLE else reply
 
 
 def end_of_attempt(now: float, deadline: float, left: int) -> float:

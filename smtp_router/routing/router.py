@@ -12,7 +12,6 @@ from typing import Protocol
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
     OUR_FAULT,
-    Try,
     end_of_attempt,
     give_up,
     next_step,
@@ -172,7 +171,7 @@ class Router:
         clock, attempts, limits = self._clock, trace.attempts, route.limits
         chains = route.chains if route.canary is None else self._drawn(route, route.canary, trace)
         deadline = started + limits.deadline
-        while isinstance(step := next_step(attempts, (now := clock.now()) - started, limits), Try):
+        while (reply := next_step(attempts, (now := clock.now()) - started, limits)) is None:
             fit, all_rest, left = route.offer(attempts, now)
             if not fit or (self._lines.lines and self._lines.has(route, attempts)):
                 await self._lines.wait(route, attempts, deadline)
@@ -231,7 +230,7 @@ class Router:
             rest = chains.begin_after_send(message, attempt, trace)
             if rest is not None:
                 await to_the_end(rest)
-        reply = step.reply  # a delivery's names the router's id, for whoever searches the log later
+        # A delivery's names the router's id, for whoever searches the log later.
         return with_id(reply, message.id) if reply.is_positive else reply
 
     def _drawn(self, route: Route, canary: Canary, trace: Trace) -> Chains:
