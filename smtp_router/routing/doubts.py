@@ -100,26 +100,24 @@ class Doubts:
         self._clock = clock
         self._memory = Memory(clock, book, known, self._share if tell else None)
         self._tell = tell
-        self._orphans: dict[str, _Orphan] = {}
+        self.known: Counter[Outline] = self._memory.outlines
+        """What messages look like that it is worth while to ask `find` about: those in doubt, and those
+        that orphans and tasks are about. While it is empty, nobody need ask anything."""
+        self.orphans: dict[str, _Orphan] = {}
+        """Messages that are on their way without their clients, by their ids."""
         self._elsewhere: dict[str, _Elsewhere] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._saying: set[asyncio.Task[None]] = set()
-        self._busy: Counter[Outline] = Counter()
-        """What orphans and tasks are about."""
 
     # What the router asks
 
     def may_know(self, message: Message) -> bool:
         """Whether it is worth while to ask `find`."""
-        busy, doubted = self._busy, self._memory.outlines
-        if not busy and not doubted:
-            return False
-        seen = outline(message)
-        return seen in busy or seen in doubted
+        return outline(message) in self.known
 
     def is_settled(self, message: Message) -> bool:
         """Whether `find` has nothing to wait for."""
-        return not (self._busy or self._tasks) and message.size <= AT_ONCE_OCTETS
+        return not (self.orphans or self._elsewhere or self._tasks) and message.size <= AT_ONCE_OCTETS
 
     async def find(self, message: Message) -> Doubt | None:
         """The doubt about a message that was here before.
@@ -127,7 +125,7 @@ class Doubts:
         If that one is still on its way, and nobody is left to hear of it, this waits for its end.
         """
         key = (await _fingerprint(message)).key
-        for orphan in tuple(self._orphans.values()):
+        for orphan in tuple(self.orphans.values()):
             other = orphan.message
             if other is message or outline(other) != outline(message):
                 continue
@@ -199,7 +197,7 @@ class Doubts:
 
     def ended(self, message: Message) -> None:
         """A message is not on its way any more."""
-        if self._orphans and (orphan := self._orphans.pop(message.id, None)):
+        if orphan := self.orphans.pop(message.id, None):
             self._over(outline(message))
             orphan.ended.set()
             if self._tell is not None:
@@ -210,9 +208,9 @@ class Doubts:
 
     def left(self, message: Message) -> None:
         """The client of a message that is on its way has gone."""
-        if message.id not in self._orphans:
-            self._orphans[message.id] = _Orphan(message)
-            self._busy[outline(message)] += 1
+        if message.id not in self.orphans:
+            self.orphans[message.id] = _Orphan(message)
+            self.known[outline(message)] += 1
             if self._tell is not None:
                 self._say(self._say_left(message))
 
@@ -230,7 +228,7 @@ class Doubts:
         elif "left" in news:
             seen = Outline(news["user"], news["size"])
             self._elsewhere[news["left"]] = _Elsewhere(by, seen, news["key"])
-            self._busy[seen] += 1
+            self.known[seen] += 1
         elif one := self._elsewhere.pop(news["over"], None):
             self._over(one.seen)
             one.ended.set()
@@ -288,7 +286,7 @@ class Doubts:
 
     async def _say_left(self, message: Message) -> None:
         found, seen = await _fingerprint(message), outline(message)
-        if message.id in self._orphans and self._tell is not None:
+        if message.id in self.orphans and self._tell is not None:
             self._tell({"left": message.id, "user": seen.user, "size": seen.size, "key": found.key})
 
     async def _say_over(self, number: str) -> None:
@@ -305,13 +303,13 @@ class Doubts:
         task.add_done_callback(self._tasks.discard)
         if about is not None:
             seen = outline(about)
-            self._busy[seen] += 1
+            self.known[seen] += 1
             task.add_done_callback(lambda _: self._over(seen))
 
     def _over(self, seen: Outline) -> None:
-        self._busy[seen] -= 1
-        if not self._busy[seen]:
-            del self._busy[seen]
+        self.known[seen] -= 1
+        if not self.known[seen]:
+            del self.known[seen]
 
 
 async def _fingerprint(message: Message) -> Fingerprint:

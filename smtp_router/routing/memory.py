@@ -55,7 +55,7 @@ class Memory:
         self._book = book
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self.outlines: Counter[Outline] = Counter()
-        """What messages look like about which there is a doubt."""
+        """What messages look like about which there is a doubt; `Doubts` adds others."""
         self._struck: set[str] = set()
         """What is to be struck off the book yet."""
         self._is_failing = False

@@ -109,7 +109,7 @@ class Router:
                 route = epoch.routes.get(message.user)
             if route is None:
                 reply = UNKNOWN_USER
-            elif self._doubts.may_know(message):
+            elif self._doubts.known and self._doubts.may_know(message):
                 reply = await self._deliver_again(message, epoch, route, trace, started)
             else:
                 reply = await self._deliver(message, epoch, route, trace, started)
@@ -129,7 +129,8 @@ class Router:
                 if isinstance(attempt.outcome, InDoubt):
                     self._in_doubt(message, trace, epoch)
                     break
-            self._doubts.ended(message)
+            if self._doubts.orphans:
+                self._doubts.ended(message)
         return reply
 
     def _is_stale(self, route: Route) -> bool:

@@ -90,6 +90,21 @@ async def test_an_identical_message_waits_for_the_one_whose_client_has_gone() ->
     assert doubt.id == "first"
 
 
+@pytest.mark.parametrize("whom", ["a message without its client", "a neighbour's", "what is noted"])
+async def test_who_asks_while_there_is_anything_to_wait_for_knows_it(whom: str) -> None:
+    known = Doubts(VirtualClock())
+    first = make_message(id="first")
+    assert known.is_settled(first)
+    if whom == "what is noted":
+        known.unheard(first, for_s=HOUR)
+    elif whom == "a neighbour's":
+        known.hear({"left": first.id, "user": first.user, "size": first.size, "key": "any"}, 1)
+    else:
+        known.left(first)
+    assert not known.is_settled(make_message(id="second"))
+    await known.close()
+
+
 async def test_nobody_waits_for_a_message_whose_end_is_known() -> None:
     known = Doubts(VirtualClock())
     known.left(make_message(id="first"))
