@@ -16,14 +16,19 @@ Result = TypeVar("Result")
 class Pending(asyncio.Future[Result]):
     """A result to come, for which both tasks and errands can wait."""
 
-    then: Callable[[], None] | None = None
-    """How an errand that waits for it goes on."""
+    __slots__ = ("then",)
+
+    then: Callable[[], None]
+    """How the errand goes on that waits for it; there only if one does."""
 
     def tell(self, result: Result) -> None:
         """Set the result; an errand that waits for it goes on now, before this returns."""
         self.set_result(result)
-        if self.then is not None:
-            self.then()
+        try:
+            then = self.then
+        except AttributeError:
+            return
+        then()
 
     def tell_later(self, result: Result) -> None:
         """Set the result; who waits for it goes on in the event loop's next turn."""
@@ -36,7 +41,7 @@ class Pending(asyncio.Future[Result]):
         self._go_on_later()
 
     def _go_on_later(self) -> None:
-        if self.then is not None:
+        if hasattr(self, "then"):
             self.get_loop().call_soon(self.then)
 
 
@@ -47,11 +52,7 @@ class Errand:
     comes behind `await in_task()`. It has a context of its own, as tasks have.
     """
 
-    # How every errand begins
-    is_done = False
-    """Whether the coroutine has returned: without a task, and without an exception."""
-    _task: asyncio.Task[None] | None = None
-    _waits_for: Pending[Any] | None = None
+    __slots__ = ("_context", "_loop", "_task", "_waits_for", "_work", "is_done")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         """Run until it first has to wait.
@@ -63,20 +64,24 @@ class Errand:
         self._loop = loop
         self._work = work
         self._context = copy_context()
+        self._task: asyncio.Task[None] | None = None
+        self._waits_for: Pending[Any] | None = None
+        self.is_done = False
+        """Whether the coroutine has returned: without a task, and without an exception."""
         self._go_on()
 
     def cancel(self) -> None:
         """Cancel it as a task is cancelled, where it waits."""
         waits_for = self._waits_for
         if waits_for is not None:
-            self._waits_for, waits_for.then = None, None
+            self._waits_for = None
             self._become_task(waits_for)
         if self._task is not None:
             self._loop.call_soon(self._task.cancel)  # once it has begun: see `_carry_on`
 
     def _go_on(self) -> None:
         if self._task is not None:
-            return  # it was cancelled while this was on its way
+            return  # it was cancelled, and goes on as a task
         self._waits_for = None
         try:
             waits_for = self._context.run(self._work.send, None)

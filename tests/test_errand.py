@@ -170,6 +170,22 @@ async def test_cancelled_between_the_telling_and_the_going_on_it_still_hears_it(
     assert seen == ["told"]
 
 
+async def test_it_is_not_cancelled_while_it_runs() -> None:
+    first, second = pending(), pending()
+    heard: list[str] = []
+
+    async def work() -> None:
+        await first
+        errand.cancel()
+        heard.append(await second)
+
+    errand = Errand(asyncio.get_running_loop(), work())
+    first.tell("")
+    second.tell("told")
+    assert errand.is_done
+    assert heard == ["told"]
+
+
 async def test_what_it_sets_in_its_context_stays_there() -> None:
     awaited, seen = pending(), []
 
