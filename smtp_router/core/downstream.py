@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from smtp_router.core.window import Timed, p95
 
@@ -110,22 +110,20 @@ if not TYPE_CHECKING:
     Health.p95_s = _Made(Health.p95_s, p95)
 
 
-class _Seen:
-    """Becomes a `Downstream` when it is filled in: in a fifth of the time.
-
-    A frozen dataclass fills in each field through `object.__setattr__`.
-    """
+class _Draft:
+    """Becomes a `Downstream` when it is filled in, as in `core/reply.py`: in a sixth of the time."""
 
     __slots__ = ("health", "host", "name", "options", "port")
 
-    def __init__(self, downstream: Downstream, figures: Figures) -> None:
-        self.name = downstream.name
-        self.host = downstream.host
-        self.port = downstream.port
-        self.options = downstream.options
-        self.health = figures
-        self.__class__ = Downstream  # type: ignore[assignment]  # noqa: PLE0237 - it has the same slots
 
-
-with_figures: "Callable[[Downstream, Figures], Downstream]" = cast(Any, _Seen)
-"""This downstream as it fares at another moment."""
+def with_figures(downstream: Downstream, figures: Figures) -> Downstream:
+    """This downstream as it fares at another moment."""
+    draft: Any = _Draft()
+    draft.name = downstream.name
+    draft.host = downstream.host
+    draft.port = downstream.port
+    draft.options = downstream.options
+    draft.health = figures  # see `_Made`
+    draft.__class__ = Downstream
+    seen: Downstream = draft
+    return seen
