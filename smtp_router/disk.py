@@ -12,8 +12,9 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,11 @@ _RACY_S = 2.0
 
 _MAX_LINKS = 40  # as Linux has it
 
+_WHERE = "st_dev", "st_ino", "st_size"
+_WHEN = "st_mtime_ns", "st_ctime_ns"
+_WHOSE = "st_mode", "st_uid", "st_gid"  # within one tick of its clock they may change, too
 _Signature = tuple[int, ...]
+_signature: Callable[[os.stat_result], _Signature] = attrgetter(*_WHERE, *_WHEN, *_WHOSE)
 
 
 class Watch:
@@ -189,9 +194,3 @@ def _is_private_group(status: os.stat_result) -> bool:
         and owner.pw_name == group.gr_name
         and set(group.gr_mem) <= {owner.pw_name}
     )
-
-
-def _signature(status: os.stat_result) -> _Signature:
-    times = (status.st_mtime_ns, status.st_ctime_ns)
-    rights = (status.st_mode, status.st_uid, status.st_gid)  # within one tick they may change, too
-    return (status.st_dev, status.st_ino, status.st_size, *times, *rights)

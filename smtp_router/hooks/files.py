@@ -40,6 +40,10 @@ class PluginFile:
         """Whether the file differs from what was last looked at, good or broken."""
         return self._watch.changed()
 
+    def is_still(self, version: str) -> bool:
+        """Whether this version was the last that was looked at, and the file holds it still."""
+        return self._watch.digest == version and not self._watch.changed()
+
     def load(self, name: str, *, trust_all: bool = False) -> Target:
         """The plugin in this file, in its newest version that loads.
 

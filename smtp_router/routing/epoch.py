@@ -94,7 +94,7 @@ class Route:
 
     def is_stale(self) -> bool:
         """Whether a plugin's file has changed, or is just being loaded again."""
-        return any(file.seen != version or file.changed() for file, version in self.files.items())
+        return not all(map(PluginFile.is_still, self.files, self.files.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
