@@ -243,15 +243,15 @@ class Passage:
         "_committed",
         "_entries",
         "_gauge",
-        "_is_over",
         "_leases",
         "_parts",
         "_rest",
+        "_sent",
         "_target",
     )
 
     def __init__(self, target: Target, gauge: Gauge, rest: Rest, parts: Parts, now: float) -> None:
-        """It begins now; `leave` is to be called, whatever becomes of it.
+        """It begins now; `leave` is to be called, once, whatever becomes of it.
 
         Args:
             target: the downstream.
@@ -268,7 +268,9 @@ class Passage:
         self._entries = gauge.enter(now)
         quotas = target.quotas
         self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
-        self._committed = self._is_over = False
+        self._committed = False
+        self._sent: bool | None = None
+        """Whether the downstream has the message, or may have it; `None`: not counted yet."""
 
     def commit(self) -> None:
         """The final dot is about to go out: from now on the downstream may have it."""
@@ -278,7 +280,7 @@ class Passage:
         self._committed = True
 
     def ended(self, attempt: Attempt, now: float, clock: Clock, chance: Callable[[], float]) -> None:
-        """Count what became of it; it is over then.
+        """Count what became of it.
 
         Args:
             attempt: that.
@@ -292,34 +294,31 @@ class Passage:
             and rest.asked_at == NEVER
             and gauge.delivered(attempt.seconds, now)
         ):
-            self._end(sent=True)
+            self._sent = True
             return
         target = self._target
         changes = gauge.count(
             self._entries, outcome, attempt.seconds, now, rules=target.rules, chance=chance
         )
         gauge.leave(self._entries)
+        self._sent = isinstance(outcome, Delivered | InDoubt)
         match outcome:
             case Delivered():
                 if rest.delivered(self._began):
                     changes = [*changes, Change(Blame.USER, None)]
             case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now, str(outcome)):
                 changes = [*changes, Change(Blame.USER, rest.until)]
-        self._end(sent=isinstance(outcome, Delivered | InDoubt))
         for change in changes:
             target.tell(change, attempt, clock)
             if target.shared.news is not None:
                 target.shared.news(target, change)
 
     def leave(self) -> None:
-        """Nothing more will become of it; if the final dot is out, it may have been sent."""
-        if not self._is_over:
+        """Keep what was taken of limits, or give it back; without an outcome, go by the final dot."""
+        sent = self._sent
+        if sent is None:
             self._gauge.leave(self._entries)
-            self._end(sent=self._committed)
-
-    def _end(self, *, sent: bool) -> None:
-        """Keep what was taken of limits, or give it back."""
-        self._is_over = True
+            sent = self._committed
         meter = self._target.meter
         if meter is not None:
             if self._leases:
