@@ -37,39 +37,34 @@ Word = tuple[Who, str | None, bool]
 An answer is a downstream's name, `changed` or an exception; `None`: no opinion."""
 
 
-class Round:
-    """One turn of the router's loop: who was offered, what the plugins said, what came of it.
+class Round(NamedTuple):
+    """One turn of the router's loop: who was offered, what the plugins said, what came of it."""
 
-    Args:
-        offered: whom the plugins were offered.
-        left_out: whom they were not.
-    """
-
-    __slots__ = ("attempt", "left_out", "offered", "words")
-
-    def __init__(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
-        """Nothing is said yet."""
-        self.offered: Sequence[Downstream] = offered
-        self.left_out: Sequence[LeftOut] = left_out
-        self.words: list[Word] = []
-        """In the order in which they were said."""
-        self.attempt: Attempt | None = None
+    offered: Sequence[Downstream]
+    """Whom the plugins were offered."""
+    left_out: Sequence[LeftOut]
+    """Whom they were not."""
+    words: Sequence[Word]
+    """In the order in which they were said."""
+    attempt: Attempt | None
 
 
 class Trace:
-    """All rounds of one message."""
+    """All rounds of one message; nearly always there is one, which is made when somebody asks."""
 
     __slots__ = (
+        "_earlier",
         "_notes",
         "at",
         "attempts",
         "canary",
         "id",
+        "left_out",
         "mail_from",
+        "offered",
         "rcpt_tos",
         "recipients",
         "reply",
-        "rounds",
         "size",
         "user",
         "words",
@@ -81,12 +76,16 @@ class Trace:
         self.user: str = message.user
         self.at: datetime = message.received_at
         self.mail_from: str = message.mail_from
-        self.rcpt_tos: tuple[str, ...] = message.rcpt_tos[:MAX_RECIPIENTS]
-        self.recipients: int = len(message.rcpt_tos)
+        rcpt_tos = message.rcpt_tos
+        self.rcpt_tos: tuple[str, ...] = rcpt_tos[:MAX_RECIPIENTS]
+        self.recipients: int = len(rcpt_tos)
         self.size: int = message.size
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
-        self.rounds: list[Round] = []
+        self._earlier: tuple[Round, ...] = ()
+        self.offered: Sequence[Downstream] | None = None
+        """By the last round; `None`: there is none yet."""
+        self.left_out: Sequence[LeftOut] = ()
         self.words: list[Word] = []
         """The last round's: what is said is added here."""
         self.reply: Reply | None = None
@@ -95,12 +94,23 @@ class Trace:
         """The plugin that has chosen in place of the user's algorithm, if one has."""
         self._notes = 0
 
-    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> Round:
+    def begin(self, offered: Sequence[Downstream], left_out: Sequence[LeftOut]) -> None:
         """The plugins are about to be asked; before this, none is called."""
-        begun = Round(offered, left_out)
-        self.rounds.append(begun)
-        self.words = begun.words
-        return begun
+        if self.offered is not None:
+            self._earlier = self.rounds
+            self.words = []
+        self.offered = offered
+        self.left_out = left_out
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """All there were, oldest first."""
+        earlier, offered = self._earlier, self.offered
+        if offered is None:
+            return earlier
+        tried = sum(one.attempt is not None for one in earlier)
+        attempt = self.attempts[tried] if tried < len(self.attempts) else None
+        return (*earlier, Round(offered, self.left_out, self.words, attempt))
 
     def noted(self, who: Who, text: str) -> None:
         """A plugin says why."""

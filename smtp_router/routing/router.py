@@ -181,7 +181,7 @@ class Router:
             offered = fit if doubt is None else preferred(fit, doubt)
             are_all = len(offered) == limits.downstreams  # as for almost every message
             others = () if are_all else left_out(route.targets, offered, attempts, now)
-            turn = trace.begin(offered, others)
+            trace.begin(offered, others)
             if not offered:
                 self._journal.write(
                     logging.WARNING, "limits used up", used_up_line(message, route, attempts, clock)
@@ -222,7 +222,6 @@ class Router:
                 )
                 now = clock.now()
                 attempt = attempted(chosen, outcome, now - began)
-                turn.attempt = attempt
                 attempts.append(attempt)
                 passage.ended(attempt, now, clock, self._chance)
             finally:

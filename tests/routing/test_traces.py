@@ -119,6 +119,7 @@ async def test_a_trace_says_who_was_offered_what_was_said_and_what_came_of_it(tm
     found = told(bench)
     assert found["rounds"][0] == first
     assert found["rounds"][1]["offered"] == ["b"]
+    assert found["rounds"][1]["attempt"]["downstream"] == "b"
     assert found["rounds"][1]["left_out"] == [{"downstream": "a", "why": "tried already"}]
     del found["rounds"]
     message = make_message()
@@ -209,7 +210,9 @@ async def test_a_second_copy_that_is_not_wanted_there_goes_where_it_is(tmp_path:
     await bench.route()
     await bench.route(id="again")
     assert bench.sender.names == ["a", "b"]
-    assert [one["offered"] for one in told(bench)["rounds"]] == [["a"], ["a", "b"]]
+    first, second = told(bench)["rounds"]
+    assert (first["offered"], first["attempt"]) == (["a"], None)
+    assert (second["offered"], second["attempt"]["downstream"]) == (["a", "b"], "b")
 
 
 async def test_when_nobody_has_room_the_trace_says_so_of_each(tmp_path: Path) -> None:
