@@ -20,20 +20,23 @@ NAME = "smtp_router.routing.router"
 class Journal(ABC):
     """Takes lines."""
 
-    def attempt(self, message: Message, outgoing: Message, attempt: Attempt) -> None:
+    def attempt(self, message: Message, outgoing: Message, attempt: Attempt, now: float) -> None:
         """Write about an attempt.
 
         Args:
             message: as it was received.
             outgoing: as the plugins left it.
             attempt: what became of it.
+            now: the present instant, by the router's clock.
         """
+        del now  # it is for whoever need not ask what time it is then
         level = logging.INFO if isinstance(attempt.outcome, Delivered) else logging.WARNING
         if self.writes(level):
             self.write(level, "attempt", attempt_line(message, outgoing, attempt))
 
-    def message(self, message: Message, trace: Trace, seconds: float) -> None:
+    def message(self, message: Message, trace: Trace, seconds: float, now: float) -> None:
         """Write about a message that was dealt with in so many seconds, and how that was decided."""
+        del now  # as above
         if self.writes(logging.INFO):
             self.write(logging.INFO, "message", message_line(message, trace, seconds))
         if self.writes(logging.DEBUG):

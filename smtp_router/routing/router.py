@@ -124,7 +124,8 @@ class Router:
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
             self._traces.add(trace)
-            self._journal.message(message, trace, self._clock.now() - started)
+            now = self._clock.now()
+            self._journal.message(message, trace, now - started, now)
             for attempt in trace.attempts:
                 if isinstance(attempt.outcome, InDoubt):
                     self._in_doubt(message, trace, epoch)
@@ -226,7 +227,7 @@ class Router:
                 passage.ended(attempt, now, clock, self._chance)
             finally:
                 passage.leave()
-            self._journal.attempt(message, outgoing, attempt)
+            self._journal.attempt(message, outgoing, attempt, now)
             rest = chains.begin_after_send(message, attempt, trace)
             if rest is not None:
                 await to_the_end(rest)

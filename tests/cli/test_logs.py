@@ -6,6 +6,8 @@ import io
 import logging
 import resource
 import signal
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +130,7 @@ ATTEMPTS = st.builds(
 )
 MESSAGES = st.builds(
     make_message,
-    id=st.text("ab1\xe9", min_size=1) | WORDS,
+    id=st.text("0af", min_size=1),
     user=WORDS,
     mail_from=WORDS,
     rcpt_tos=st.lists(st.just("b@example.net"), max_size=3).map(tuple),
@@ -161,10 +163,12 @@ TOLD = st.builds(
     canary=st.just("") | WORDS,
     seconds=INSTANTS,
 )
-TAKEN = st.builds(Reply, code=st.just(250), enhanced=st.sampled_from(("", "2.0.0")), text=WORDS)
+TAKEN = st.builds(
+    Reply, code=st.sampled_from((250, 250, 251)), enhanced=st.sampled_from(("", "2.0.0")), text=WORDS
+)
 USUAL = st.builds(
     Told,
-    message=st.builds(make_message, id=st.sampled_from(("a1", "\xe91")), mail_from=WORDS),
+    message=st.builds(make_message, id=st.just("a1"), mail_from=WORDS),
     outgoing=st.builds(make_message, mail_from=WORDS),
     attempts=st.lists(
         st.builds(
@@ -189,23 +193,78 @@ def test_quick_lines_are_those_that_are_made_word_by_word(
     unchanged: bool,  # noqa: FBT001 - hypothesis gives it
     mixed: bool,  # noqa: FBT001 - as above
 ) -> None:
+    assert_alike(sorted(several, key=itemgetter(1)), unchanged=unchanged, mixed=mixed)
+
+
+def assert_alike(several: list[tuple[Told, float]], *, unchanged: bool, mixed: bool) -> None:
+    """See that quick lines are those that are made word by word, as time goes by."""
     now = 0.0
     quick, slow = list[str](), list[str]()
     journals = (
         FastJournal(slow.append, text_line, logging.INFO, lambda: now),
         QuickJournal(quick.append, text_line, logging.INFO, lambda: now),
     )
-    for told, now in several:  # noqa: B007 - the clocks go by it
+    for told, now in several:
         for journal in journals:
             for attempt in told.attempts:
                 outgoing = told.message if unchanged else told.outgoing
-                journal.attempt(told.message, outgoing, attempt)
+                journal.attempt(told.message, outgoing, attempt, now)
             if not mixed:
-                journal.message(told.message, told.traced(), told.seconds)
-    for told, now in several if mixed else ():  # noqa: B007 - as above
+                journal.message(told.message, told.traced(), told.seconds, now)
+    for told, _ in several if mixed else ():
         for journal in journals:
-            journal.message(told.message, told.traced(), told.seconds)
+            journal.message(told.message, told.traced(), told.seconds, now)
     assert quick == slow
+
+
+@pytest.mark.parametrize("text", ["", "Ok", "queued as 1", 'as "1"', '"', "as \\1", "\\", 'a\\"b'])
+@pytest.mark.parametrize("enhanced", ["", "2.0.0"])
+@pytest.mark.parametrize("code", [250, 251])
+def test_any_reply_and_any_sender_are_in_quick_lines(code: int, enhanced: str, text: str) -> None:
+    reply = Reply(code=code, enhanced=enhanced, text=text)
+    for seconds in (0.0, 0.01234, 0.00995, 0.1, 1.0, 12.34567):
+        told = delivered_to("a")._replace(reply=reply, seconds=seconds)
+        attempt = Attempt(
+            downstream=told.attempts[0].downstream, outcome=Delivered(reply=reply), seconds=seconds
+        )
+        told = told._replace(
+            attempts=[attempt], outgoing=told.message.replace(mail_from="b@example.com", id="b")
+        )
+        assert_alike([(told, 1.0)], unchanged=False, mixed=False)
+
+
+@given(
+    st.integers(0, 4 * 10**12).map(lambda number: number / 1000) | st.floats(0, 4e9),
+    st.lists(st.integers(0, 2200).map(lambda number: number / 1e6), min_size=1, max_size=9),
+    st.floats(0, 1e7),
+)
+def test_lines_say_the_millisecond_whichever_clock_the_router_goes_by(
+    wall: float, pauses: list[float], began: float
+) -> None:
+    told = delivered_to("a")
+    quick, slow = list[str](), list[str]()
+    journals = (
+        FastJournal(slow.append, text_line, logging.INFO, lambda: wall + passed),
+        QuickJournal(quick.append, text_line, logging.INFO, lambda: wall + passed),
+    )
+    for passed in accumulate(pauses):
+        for journal in journals:
+            journal.attempt(told.message, told.outgoing, told.attempts[0], began + passed)
+    assert quick == slow
+
+
+def test_a_clock_that_is_set_back_is_seen_a_millisecond_later() -> None:
+    wall = 86_400.0
+    lines: list[str] = []
+    journal = QuickJournal(lines.append, text_line, logging.INFO, lambda: wall)
+    told = delivered_to("a")
+    journal.attempt(told.message, told.outgoing, told.attempts[0], 1.0)
+    wall = 3600.0
+    journal.message(told.message, told.traced(), told.seconds, 1.001)
+    assert [line.split()[0] for line in lines] == [
+        "1970-01-02T00:00:00.000Z",
+        "1970-01-01T01:00:00.000Z",
+    ]
 
 
 def no_line(*_: object) -> str:
@@ -226,8 +285,8 @@ def test_mail_that_was_delivered_has_quick_lines() -> None:
     journal = QuickJournal(lines.append, no_line, logging.INFO)
     told = delivered_to("a")
     for attempt in told.attempts:
-        journal.attempt(told.message, told.outgoing, attempt)
-    journal.message(told.message, told.traced(), told.seconds)
+        journal.attempt(told.message, told.outgoing, attempt, 0.0)
+    journal.message(told.message, told.traced(), told.seconds, 0.0)
     assert len(lines) == 2
 
 
@@ -236,7 +295,7 @@ def test_a_trace_is_written_behind_its_message_at_debug_and_only_there(as_line: 
     told = delivered_to("a")
     lines: list[str] = []
     for level in (logging.DEBUG, logging.INFO, logging.WARNING):
-        journal_of(lines.append, as_line, level).message(told.message, told.traced(), told.seconds)
+        journal_of(lines.append, as_line, level).message(told.message, told.traced(), told.seconds, 0.0)
     assert [event for line in lines for event in ("message", "trace") if event in line] == [
         *("message", "trace"),
         "message",
@@ -248,6 +307,6 @@ def test_senders_that_never_come_again_are_not_kept() -> None:
     journal = QuickJournal(lines.append, no_line, logging.INFO)
     for number in range(3 * _MOST_KNOWN):
         told = delivered_to("a", f"bounce-{number}@example.com")
-        journal.attempt(told.message, told.outgoing, told.attempts[0])
+        journal.attempt(told.message, told.outgoing, told.attempts[0], 0.0)
         assert f" mail_from=bounce-{number}@example.com " in lines[-1]
         assert len(journal._known) <= _MOST_KNOWN  # noqa: SLF001 - memory is what this is about
