@@ -11,7 +11,21 @@ from types import ModuleType
 import pytest
 
 from bench import __main__ as product
-from bench import cost, counts, crowd, gate, growth, load, memory, record, sender, stall, tls, users
+from bench import (
+    cost,
+    counts,
+    crowd,
+    gate,
+    growth,
+    journal,
+    load,
+    memory,
+    record,
+    sender,
+    stall,
+    tls,
+    users,
+)
 from bench.asked import Watch
 from bench.clients import Client, UnexpectedError
 from bench.contestants import ROOT, Edge
@@ -119,6 +133,16 @@ def test_the_bench_of_growth_draws_all_its_panels(
     for panel in growth.PANELS.values():
         assert f"<!-- {panel.label} -->" in again.read_text()
     assert first.stat().st_size == again.stat().st_size
+
+
+def test_the_bench_of_the_log_takes_lines_and_metrics_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert journal.main(("--rounds", "1")) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    lines, metrics, together = (float(us) for _, us in rows)
+    assert [name for name, _ in rows] == ["lines", "metrics", "together"]
+    assert together == pytest.approx(lines + metrics, abs=0.02)
 
 
 @needs_cc
