@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 PIECE_OCTETS = 256 * 1024
 """How much is worked on at a time."""
 
+_DOT = ord(".")
 _DOT_LINE = b"\r\n."
 
 
@@ -33,9 +34,10 @@ class Stuffed:
         wire = b"".join(self.pieces)
         return wire if len(wire) == self.size else unstuff(wire)
 
-    def below(self, line: bytes) -> "Stuffed":
-        """This content with one more line (or several) on top, CRLF at its end."""
-        return Stuffed((double(b"\r\n", line), *self.pieces), self.size + len(line))
+    def below(self, field: bytes) -> "Stuffed":
+        """This content with one more field on top: folded, CRLF at its end."""
+        line = b"." + field if field[0] == _DOT else field
+        return Stuffed((line, *self.pieces), self.size + len(field))
 
 
 def stuff(content: bytes) -> Stuffed:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smtp_router.core import content as module
 from smtp_router.core.content import PIECE_OCTETS, Stuffed, head_of, stuff, unstuff
-from smtp_router.core.headers import header_end
+from smtp_router.core.headers import format_field, header_end
 
 CONTENT = st.lists(
     st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"a", b"\0", b"\xff"]), max_size=30
@@ -113,13 +113,16 @@ def test_no_more_is_worked_on_at_a_time_than_a_piece(content: bytes, pieces: int
     assert stuffed.content() == ended(content)
 
 
-@pytest.mark.parametrize("line", [b"A: b\r\n", b".a\r\n", b"a\r\n.b\r\n..c\r\n", b""])
+@pytest.mark.parametrize(
+    ("name", "value"), [("A", "b"), (".A", "b"), ("..A", "."), ("A.", 99 * ". "), (".A", 99 * ".b ")]
+)
 @given(content=CONTENT)
-def test_a_line_on_top_is_stuffed_by_itself(line: bytes, content: bytes) -> None:
-    below = stuff(content).below(line)
-    assert below.content() == line + ended(content)
-    assert below.size == len(line + ended(content))
-    assert b"".join(below.pieces) == wire_of(line + ended(content))
+def test_a_field_on_top_is_stuffed_by_itself(name: str, value: str, content: bytes) -> None:
+    field = format_field(name, value)
+    below = stuff(content).below(field)
+    assert below.content() == field + ended(content)
+    assert below.size == len(field + ended(content))
+    assert b"".join(below.pieces) == wire_of(field + ended(content))
 
 
 def test_content_is_not_in_a_repr() -> None:
