@@ -25,9 +25,6 @@ QUIT_S = 5.0
 BLOCKS_PER_TURN = 4
 """As much content as a client's segment has, at most."""
 
-# Whoever looks up a member of an `Enum` in Python 3.11 waits 70 ns for it.
-_CONTENT, _KEEP = Next.CONTENT, Next.KEEP
-
 Result = Pending[Outcome]
 """What became of a message."""
 
@@ -183,16 +180,17 @@ class Channel(asyncio.Protocol):
         if handover is None:
             self.close()
             return
-        step = None if self._reader.is_partial else handover.at_once(data)
-        if step is _CONTENT:
-            self._send_content(handover)
-        elif step is _KEEP and not self._result.done():
-            self._handover = None
-            self._owner.ready(self)
-            # last: what goes on there may use this connection
-            self._result.tell(handover.outcome)  # type: ignore[arg-type]  # it has one by now
-        else:
-            self._go_on(step or self._one_by_one(data, handover), handover)
+        if not self._reader.is_partial:
+            if not handover.dot_is_out:
+                if handover.goes_ahead(data):
+                    self._send_content(handover)
+                    return
+            elif not (result := self._result).done() and (outcome := handover.taken(data)):
+                self._handover = None
+                self._owner.ready(self)
+                result.tell(outcome)  # last: what goes on there may use this connection
+                return
+        self._go_on(self._one_by_one(data, handover), handover)
 
     def eof_received(self) -> bool:
         """The downstream says no more."""
@@ -220,9 +218,9 @@ class Channel(asyncio.Protocol):
 
     def _go_on(self, step: Next | None, handover: Handover) -> None:
         """Do what is next, whatever it is; `None`: wait."""
-        if step is _CONTENT:
+        if step is Next.CONTENT:
             self._send_content(handover)
-        elif step is _KEEP and not self._result.cancelled():
+        elif step is Next.KEEP and not self._result.cancelled():
             self._handover = None
             self._owner.ready(self)
         elif step is not None:

@@ -69,10 +69,6 @@ class Next(Enum):
     """Close the connection at once."""
 
 
-# Whoever looks up a member of an `Enum` in Python 3.11 waits 70 ns for it.
-_CONTENT, _KEEP, _QUIT = Next.CONTENT, Next.KEEP, Next.QUIT
-
-
 class Terms:
     """What is the same for all messages that go to a downstream."""
 
@@ -173,25 +169,31 @@ class Handover:
             return timeouts.data_s
         return timeouts.final_s if self.dot_is_out else math.inf
 
-    def at_once(self, octets: bytes) -> Next | None:
-        """Take a segment, if it is what nearly always comes: all replies that are owed, a line each.
+    def goes_ahead(self, octets: bytes) -> bool:
+        """Take a segment, if it has all replies up to DATA's, and the content is next.
 
-        Read like this they take a third of the time that the `ReplyReader` and `on_reply` need, which
-        read them to the same end. This presumes that no part of a reply has come before.
+        This and `taken` are for what nearly always comes: each reply that is owed, in one line. They
+        need a third of the time that the `ReplyReader` and `on_reply` do, which read it to the same end,
+        and presume that no part of a reply has come before.
+        """
+        if self.answered or self._said <= self._data or not _GO_AHEAD.fullmatch(octets):
+            return False
+        self.answered = self._said
+        return True
+
+    def taken(self, octets: bytes) -> Outcome | None:
+        """Take a segment that has come behind the dot, if it says that the message is delivered.
 
         Returns:
-            What is next; `None`: nothing was taken.
+            The outcome: all is said, and the connection can be used again; or `None`.
         """
-        if self.dot_is_out:
-            reply = None if self._peer.is_lmtp else plain_reply(octets)
-            if reply is not None:
-                self.answered += 1
-                self.outcome = delivered(reply)
-                return _QUIT if self._parts else _KEEP
-        elif self.answered == 0 and self._said > self._data and _GO_AHEAD.fullmatch(octets):
-            self.answered = self._said
-            return _CONTENT
-        return None
+        if self._parts or self._peer.is_lmtp:
+            return None
+        reply = plain_reply(octets)
+        if reply is None:
+            return None
+        self.outcome = outcome = delivered(reply)
+        return outcome
 
     def on_reply(self, code: int, octets: bytes) -> Next:
         """Take a reply."""
