@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 from smtp_router.core.content import Stuffed, canonical, dot_lines, double
+from smtp_router.core.layout import laid_out
 from smtp_router.smtp.newlines import LineEnds
 
 LARGE_OCTETS = 32 * 1024
 """Smaller pieces are put together: a client may send an octet at a time."""
 
 
+@laid_out
 class Body:
     """Collects one message's content; what is too much is dropped as it comes.
 

@@ -25,6 +25,7 @@ from typing import ClassVar, TypeAlias
 from smtp_router.config.settings import Settings
 from smtp_router.core.address import is_ehlo_name, is_loopback
 from smtp_router.core.content import Stuffed
+from smtp_router.core.layout import laid_out
 from smtp_router.core.message import NO_PARAMETERS, TLS, Message, Parameters, Session, met, received
 from smtp_router.core.reply import Reply
 from smtp_router.smtp import login
@@ -66,6 +67,7 @@ QUIT = (b"QUIT\r\n", b"quit\r\n")
 AtOnce: TypeAlias = Callable[["Conversation", bytes], Step | None]
 
 
+@laid_out
 class Conversation:
     """The state of one session."""
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
 from smtp_router.config.settings import Timeouts
+from smtp_router.core.layout import laid_out
 from smtp_router.core.outcome import (
     Deferred,
     Delivered,
@@ -85,6 +86,7 @@ class Terms:
         """Of all these, how long the shortest is."""
 
 
+@laid_out
 class Handover:
     """MAIL, RCPT, DATA, content, and what became of it."""
 

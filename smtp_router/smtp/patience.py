@@ -9,6 +9,7 @@ several times within every limit.
 """
 
 from smtp_router.config.settings import Settings
+from smtp_router.core.layout import laid_out
 from smtp_router.core.reply import Reply
 
 UPLOAD_GRACE_S = 30.0
@@ -20,6 +21,7 @@ IDLE = Reply(code=421, enhanced="4.4.2", text="Idle for too long")
 TOO_SLOW = Reply(code=421, enhanced="4.4.2", text="The message comes too slowly")
 
 
+@laid_out
 class Patience:
     """Watches one session's clock; an instant is whatever clock the one who looks goes by."""
 

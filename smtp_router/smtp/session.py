@@ -13,6 +13,7 @@ from typing import Any
 from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.core.address import unmapped
 from smtp_router.core.decision import OUR_FAULT
+from smtp_router.core.layout import laid_out
 from smtp_router.core.message import Message
 from smtp_router.core.reply import Reply
 from smtp_router.errand import Errand
@@ -533,4 +534,4 @@ def session_class(
         "_challenges_class": challenges_class(site.settings.hostname, loop),
         "loop": loop,
     }
-    return type("ListenerSession", (ClientSession,), own)
+    return laid_out(type("ListenerSession", (ClientSession,), own))

@@ -3,6 +3,7 @@
 from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed, head_of
 from smtp_router.core.headers import count_fields, header_end
+from smtp_router.core.layout import laid_out
 from smtp_router.core.message import Parameters
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
@@ -21,6 +22,7 @@ LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
 NO_ROOM = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try again later")
 
 
+@laid_out
 class Transaction:
     """What MAIL, RCPT, DATA and BDAT have brought so far."""
 

@@ -11,6 +11,7 @@ bound: a line that is too long is dropped as it arrives, and so is content above
 from enum import Enum
 from typing import TypeAlias
 
+from smtp_router.core.layout import laid_out
 from smtp_router.smtp.body import Body
 
 MAX_LINE_OCTETS = 12_288
@@ -50,6 +51,7 @@ def whole_content(octets: bytes) -> bytes | None:
     return octets[: end + 2]
 
 
+@laid_out
 class Wire:
     """Cuts one connection's octets into events."""
 

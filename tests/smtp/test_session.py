@@ -1,17 +1,22 @@
 """Sessions over real sockets: what is said and heard, in whatever segments it comes."""
 
 import base64
+import gc
 import logging
 import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from smtp_router import Message, Reply
-from smtp_router.smtp.conversation import MAX_FAILED_LOGINS
+from smtp_router.smtp.conversation import MAX_FAILED_LOGINS, Conversation
+from smtp_router.smtp.patience import Patience
+from smtp_router.smtp.session import ClientSession
+from smtp_router.smtp.wire import Wire
 from tests.desk import LOOPS, TAKEN, Desk, Loop
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
 from tests.running import PASSWORD, USER
@@ -90,6 +95,25 @@ def test_a_reply_comes_when_the_message_is_routed_and_not_before(desk: Desk) -> 
         go_on.set()
         assert said(client.reply()) == "451 4.4.1"
         assert said(client.reply()) == "250 2.0.0"
+
+
+# Many at once
+
+
+def test_sessions_have_no_dict_each_however_many_connect_before_the_first_goes_on(desk: Desk) -> None:
+    """See `laid_out`: of attributes that come up later, the interpreter would keep one."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(desk.connect()) for _ in range(40)]
+        for client in clients[-3:]:
+            assert client.command(b"EHLO client.example").code == 250
+            assert client.login(USER, PASSWORD).code == 235
+            assert client.transaction(A, [B], HELLO).code == 250
+        kinds = (ClientSession, Conversation, Patience, Wire)
+        found = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
+        assert len(found) >= 4 * len(clients)
+        assert not [
+            each for each in found if any(isinstance(held, dict) for held in gc.get_referents(each))
+        ]
 
 
 # Pipelining and segments
