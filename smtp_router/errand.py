@@ -10,8 +10,6 @@ from contextvars import copy_context
 from types import coroutine
 from typing import Any, TypeVar
 
-from smtp_router.core.layout import laid_out
-
 Result = TypeVar("Result")
 
 
@@ -47,7 +45,6 @@ class Pending(asyncio.Future[Result]):
             self.get_loop().call_soon(self.then)
 
 
-@laid_out
 class Errand:
     """A coroutine that runs at once, and without a task until it waits for anything but a `Pending`.
 

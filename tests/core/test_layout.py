@@ -7,7 +7,6 @@ import runpy
 import pytest
 
 from smtp_router.core.layout import laid_out
-from smtp_router.errand import Errand
 from smtp_router.smtp.body import Body
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.handover import Handover
@@ -53,7 +52,6 @@ def test_unless_its_class_is_laid_out() -> None:
     [
         (Body, ("octets", "_small", "_size", "_before", "_dots", "_line_ends")),
         (Conversation, ("ehlo", "esmtp", "authenticated", "_session", "_transaction", "at_once")),
-        (Errand, ("is_done", "_task", "_waits_for")),
         (Handover, ("answered", "dot_is_out", "outcome")),
         (Patience, ("heard_at", "_is_upload", "_octets")),
         (Transaction, ("body", "failed")),
