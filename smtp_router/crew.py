@@ -62,7 +62,7 @@ class Fellows(Protocol):
         """Counts how often users send."""
         ...
 
-    def guard(self, settings: Callable[[], Settings], clock: Clock, max_files: int) -> Guard:
+    def guard(self, settings: Settings, clock: Clock, max_files: int) -> Guard:
         """Counts what clients do."""
         ...
 
@@ -95,7 +95,7 @@ class Alone:
         """See `Fellows`."""
         return Turns(clock)
 
-    def guard(self, settings: Callable[[], Settings], clock: Clock, max_files: int) -> Guard:
+    def guard(self, settings: Settings, clock: Clock, max_files: int) -> Guard:
         """See `Fellows`."""
         return Guard(settings, clock, max_files=max_files)
 
@@ -151,7 +151,7 @@ class Crew:
         """See `Fellows`."""
         return SharedTurns(clock, self.together.names)
 
-    def guard(self, settings: Callable[[], Settings], clock: Clock, max_files: int) -> Guard:
+    def guard(self, settings: Settings, clock: Clock, max_files: int) -> Guard:
         """See `Fellows`."""
         return SharedGuard(
             settings, clock, max_files=max_files, together=self.together, workers=self.workers

@@ -24,6 +24,7 @@ from smtp_router.hooks.registry import Registry
 from smtp_router.hooks.watch import LoopWatch
 from smtp_router.machine import MonotonicClock, max_files
 from smtp_router.routing.doubts import Doubts
+from smtp_router.routing.epoch import Epoch
 from smtp_router.routing.journal import Journal
 from smtp_router.routing.logins import Logins
 from smtp_router.routing.news import hear
@@ -99,7 +100,10 @@ class Service:
             read=read,
             agree=fellows.agree,
             check=fellows.check,
+            on_swap=self._take_up,
         )
+        self.settings: Settings = epochs.current.settings
+        """The settings that count now."""
         files = max_files()
         self._sender = SmtpSender(
             max_connections=max((files - RESERVED_FILES) // 2, 1), part=fellows.part
@@ -121,7 +125,7 @@ class Service:
         """The present, in UTC."""
         self._logins = Logins(secrets.token_bytes(32), clock)
         self._turns = fellows.turns(clock)
-        self.guard = fellows.guard(lambda: epochs.current.settings, clock, files)
+        self.guard = fellows.guard(self.settings, clock, files)
         """Counts what clients do."""
         self._listeners: list[Listener] = []
         self._notify = notify
@@ -308,12 +312,12 @@ class Service:
         told = await status(self._epochs.current, self._clock, user if isinstance(user, str) else None)
         return {"ready": self.is_ready, **told}
 
-    # What sessions need (see `smtp_router.smtp.site.Site`)
+    def _take_up(self, epoch: Epoch) -> None:
+        """Another epoch is at work: what sessions ask for with each message is at hand."""
+        self.settings = epoch.settings
+        self.guard.follow(epoch.settings)
 
-    @property
-    def settings(self) -> Settings:
-        """The settings that count now."""
-        return self._epochs.current.settings
+    # What sessions need (see `smtp_router.smtp.site.Site`)
 
     def user_at(self, address: str) -> str | None:
         """The user that clients from this address are without a login."""

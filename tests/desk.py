@@ -34,7 +34,7 @@ LOOPS: list[Loop] = [asyncio.new_event_loop, uvloop.new_event_loop]
 class Counts(Guard):
     """A guard that tells what it has counted, and waits for a count."""
 
-    def __init__(self, settings: Callable[[], Settings], clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         super().__init__(settings, clock, max_files=10_000)
         self.sessions = 0
         self.octets = 0
@@ -75,7 +75,7 @@ class Desk(OpenSite):
         text = json.dumps(one_user({"addr": "b.example:25"}, **more)).encode()
         super().__init__(parse(text, Path("config.yaml")).settings)
         self.clock = VirtualClock()
-        self.guard = self.counts = Counts(lambda: self.settings, self.clock)
+        self.guard = self.counts = Counts(self.settings, self.clock)
         self.messages: list[Message] = []
         self.answer: Callable[[Message], Reply] = lambda _: TAKEN
         self.port = 0
@@ -122,6 +122,7 @@ class Desk(OpenSite):
     def change(self, **settings: object) -> None:
         """Change settings, as a reload does."""
         self.settings = replace(self.settings, **settings)  # type: ignore[arg-type]  # any of them
+        self.guard.follow(self.settings)
 
     def held(self) -> AbstractContextManager[None]:
         """Keep it from doing anything: when it goes on, all that clients did has come."""

@@ -16,7 +16,7 @@ class OpenSite:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.guard = Guard(lambda: self.settings, VirtualClock(), max_files=10_000)
+        self.guard = Guard(settings, VirtualClock(), max_files=10_000)
 
     def user_at(self, address: str) -> str | None:
         del address

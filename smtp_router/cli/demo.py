@@ -70,7 +70,7 @@ class ExampleDownstream:
         self.name = name
         text = EXAMPLE_SETTINGS.format(name=name)
         self.settings: Settings = parse(text.encode(), Path("demo.yaml")).settings
-        self.guard = Guard(lambda: self.settings, MonotonicClock(), max_files=100)
+        self.guard = Guard(self.settings, MonotonicClock(), max_files=100)
         self.addr = HostPort(host="127.0.0.1", port=0)
         self._listener: Listener | None = None
         self._taken = 0

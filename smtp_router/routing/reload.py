@@ -51,6 +51,7 @@ class LiveEpochs:
         read: Callable[[Path], Loaded] = load,
         agree: Agree | None = None,
         check: Callable[[Loaded], Sequence[Problem]] = lambda _: (),
+        on_swap: Callable[[Epoch], None] = lambda _: None,
     ) -> None:
         """Build the first epoch.
 
@@ -62,6 +63,7 @@ class LiveEpochs:
             agree: has others prepare the next epoch, too, and all of them take it up, or none; without
                 it, this one decides alone.
             check: what else is wrong with a configuration.
+            on_swap: told of each epoch that takes another's place, when it does.
 
         Raises:
             ConfigError: it cannot be used.
@@ -70,6 +72,7 @@ class LiveEpochs:
         self._read = read
         self._agree = agree
         self._check = check
+        self._on_swap = on_swap
         self._prepared: Epoch | None = None
         self._loaded = first
         self._refused: tuple[Watch | PluginFile, ...] = ()  # what may mend a configuration that is bad
@@ -118,6 +121,7 @@ class LiveEpochs:
         before, self._prepared = self.current, self._begun()
         self.current, self._prepared = self._prepared, None
         self._loaded = self.current.loaded
+        self._on_swap(self.current)
         await asyncio.to_thread(self._retired.add, before, successor=self.current)
         log.info("reloaded", extra={"fields": {"epoch": self.current.number}})
         if self.current.settings.listen != before.settings.listen:

@@ -9,7 +9,6 @@ many at the same time gain nothing.
 import ipaddress
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
 
 from smtp_router.config.settings import Settings
 from smtp_router.core.clock import Clock
@@ -37,9 +36,9 @@ class Failures:
         self._clock = clock
         self._at: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def has_any(self, address: str, settings: Callable[[], Settings]) -> bool:
-        """Whether one from there is within the window of these settings, or was until a moment ago."""
-        del settings
+    def has_any(self, address: str, window_s: float) -> bool:
+        """Whether one from there is within the window, or was until a moment ago."""
+        del window_s
         return bool(self._at and self._at.get(network_of(address)))
 
     def count(self, network: str, window_s: float) -> int:
@@ -78,7 +77,7 @@ class Guard:
 
     def __init__(
         self,
-        settings: Callable[[], Settings],
+        settings: Settings,
         clock: Clock,
         *,
         max_files: int,
@@ -87,16 +86,13 @@ class Guard:
         """Nothing is counted yet.
 
         Args:
-            settings: the settings that count now.
+            settings: those that count at first.
             clock: for the window.
             max_files: how many file descriptors the process may have open.
             failures: where failed logins are counted; by default, for this process alone.
         """
-        self._settings = settings
         self._max_descriptor = max_files - RESERVED_FILES
         self._max_open = max(self._max_descriptor // 2, 1)  # each may need another for a downstream
-        self._limits_of: Settings | None = None
-        self._total = self._share = 0
         self._open = 0
         self._content_octets = 0
         self.complaints = Complaints(log, clock)
@@ -104,6 +100,15 @@ class Guard:
         self._by_address: dict[str, int] = {}
         self._by_user: dict[str, int] = {}
         self._failures = failures or Failures(clock)
+        self.follow(settings)
+
+    def follow(self, settings: Settings) -> None:
+        """These settings count from now on; what is counted already stays so."""
+        self._settings = settings
+        self._max_octets = settings.max_memory_bytes
+        self._total = total = min(settings.max_connections, self._max_open)
+        # Nobody gets the last tenth but those who have few: room for others.
+        self._share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
 
     # Connections
 
@@ -119,12 +124,6 @@ class Guard:
         self._open = is_open = self._open + 1
         counts = self._by_address
         counts[address] = from_there = counts.get(address, 0) + 1
-        settings = self._settings()
-        if settings is not self._limits_of:
-            self._limits_of = settings
-            self._total = total = min(settings.max_connections, self._max_open)
-            # Nobody gets the last tenth but those who have few: room for others.
-            self._share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
         full = is_open > self._total or descriptor >= self._max_descriptor or from_there > self._share
         return BUSY if full else None
 
@@ -151,27 +150,27 @@ class Guard:
 
     def is_full(self) -> bool:
         """Whether there is as much content in memory as may be."""
-        return self._content_octets > self._settings().max_memory_bytes
+        return self._content_octets > self._max_octets
 
     # Passwords
 
     def has_failed(self, address: str) -> bool:
         """Whether there was a failed login from there, of late."""
-        return self._failures.has_any(address, self._settings)
+        return self._failures.has_any(address, self._settings.auth_window_s)
 
     def login_begins(self, address: str) -> Reply | None:
         """Count an attempt to log in; the reply to refuse it with, if there were too many."""
-        settings, network = self._settings(), network_of(address)
+        settings, network = self._settings, network_of(address)
         most = 2 * settings.auth_failures
         return None if self._failures.add(network, settings.auth_window_s, most) else LOCKED_OUT
 
     def login_succeeded(self, address: str) -> None:
         """Take back the attempt: it was none at guessing."""
-        self._failures.take_back(network_of(address), self._settings().auth_window_s)
+        self._failures.take_back(network_of(address), self._settings.auth_window_s)
 
     def delay_s(self, address: str) -> float:
         """How long to wait before a failure is answered."""
-        settings = self._settings()
+        settings = self._settings
         counted = self._failures.count(network_of(address), settings.auth_window_s)
         beyond = counted - settings.auth_failures
         return float(min(2 ** (beyond - 1), MAX_DELAY_S)) if beyond > 0 else 0.0

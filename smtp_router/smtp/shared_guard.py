@@ -4,8 +4,6 @@ A worker first says what it has and then looks how many all have, so no limit is
 at the same moment. With one worker there is none of this (`smtp_router.smtp.guard`).
 """
 
-from collections.abc import Callable
-
 from smtp_router.config.settings import Settings
 from smtp_router.core.clock import Clock
 from smtp_router.core.reply import Reply
@@ -22,9 +20,9 @@ class SharedFailures(Failures):
         super().__init__(clock)
         self._table = together.strangers
 
-    def has_any(self, address: str, settings: Callable[[], Settings]) -> bool:
+    def has_any(self, address: str, window_s: float) -> bool:
         """See `Failures`."""
-        return self.count(network_of(address), settings().auth_window_s) > 0
+        return self.count(network_of(address), window_s) > 0
 
     def count(self, network: str, window_s: float) -> int:
         """See `Failures`."""
@@ -45,7 +43,7 @@ class SharedGuard(Guard):
 
     def __init__(
         self,
-        settings: Callable[[], Settings],
+        settings: Settings,
         clock: Clock,
         *,
         max_files: int,
@@ -55,28 +53,33 @@ class SharedGuard(Guard):
         """See `Guard`.
 
         Args:
-            settings: the settings that count now.
+            settings: those that count at first.
             clock: for the window.
             max_files: how many file descriptors this process may have open.
             together: what all workers count.
             workers: how many there are.
         """
-        failures = SharedFailures(clock, together)
-        super().__init__(settings, clock, max_files=max_files, failures=failures)
         self._clock = clock
         self._together = together
         self._workers = workers
+        failures = SharedFailures(clock, together)
+        super().__init__(settings, clock, max_files=max_files, failures=failures)
         self._told: set[str] = set()
+
+    def follow(self, settings: Settings) -> None:
+        """See `Guard`."""
+        super().follow(settings)
+        self._most = most = min(settings.max_connections, self._workers * self._max_open)
+        self._most_from_there = min(settings.max_connections_per_address, max(most * 9 // 10, 1))
 
     def connected(self, address: str, descriptor: int) -> Reply | None:
         """See `Guard`."""
         refusal = super().connected(address, descriptor)
-        settings = self._settings()
-        total = min(settings.max_connections, self._workers * self._max_open)
-        share = min(settings.max_connections_per_address, max(total * 9 // 10, 1))
         everywhere = self._together.has_open(self._open)
         from_there = self._from(address, self._by_address[address])
-        return refusal or (BUSY if everywhere > total or from_there > share else None)
+        return refusal or (
+            BUSY if everywhere > self._most or from_there > self._most_from_there else None
+        )
 
     def disconnected(self, address: str) -> None:
         """See `Guard`."""
@@ -109,7 +112,7 @@ class SharedGuard(Guard):
 
     def is_full(self) -> bool:
         """See `Guard`."""
-        return self._together.octets() > self._settings().max_memory_bytes
+        return self._together.octets() > self._max_octets
 
     def _from(self, address: str, count: int) -> int:
         key = key_of("connections", address)

@@ -375,7 +375,7 @@ class _Site:
         }
         text = config_text(settings=limits)
         self.settings: Settings = parse(text.encode(), Path("config.yaml")).settings
-        self.guard = Guard(lambda: self.settings, VirtualClock(), max_files=100)
+        self.guard = Guard(self.settings, VirtualClock(), max_files=100)
 
     def user_at(self, address: str) -> None:
         del address

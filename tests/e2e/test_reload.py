@@ -255,6 +255,17 @@ def test_sighup_reloads(tmp_path: Path) -> None:
             assert client.transaction(A, [B], HELLO).code == 250
 
 
+def test_limits_of_clients_that_a_reload_changes_count_from_then_on(tmp_path: Path) -> None:
+    with Witness() as a, Router(one_user(a, max_connections=1), tmp_path) as router:
+        with router.connect(), router.connect(read_banner=False) as refused:
+            assert refused.reply().code == 421
+        router.configure(one_user(a, max_connections=3, max_message_bytes=9))
+        router.log.wait("reloaded")
+        with router.client() as one, router.connect() as other:
+            assert one.command(b"MAIL FROM:<a@a.example> SIZE=10").code == 552
+            assert b"SIZE 9" in other.command(b"EHLO x").lines
+
+
 def test_a_secret_in_a_file_is_read_again(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("first\n")

@@ -18,7 +18,7 @@ FILE = 3  # a connection's descriptor when few are in use
 
 def make_guard(clock: VirtualClock | None = None, *, max_files: int = 20_000, **limits: float) -> Guard:
     settings = replace(Settings(users=()), **limits)  # type: ignore[arg-type]  # any of them
-    return Guard(lambda: settings, clock or VirtualClock(), max_files=max_files)
+    return Guard(settings, clock or VirtualClock(), max_files=max_files)
 
 
 def fail(guard: Guard, address: str = ATTACKER) -> float | None:
@@ -154,10 +154,9 @@ def test_there_is_room_left_for_others() -> None:
 
 
 def test_limits_of_connections_change_with_a_reload() -> None:
-    settings = Settings(users=(), max_connections=1)
-    guard = Guard(lambda: settings, VirtualClock(), max_files=20_000)
+    guard = make_guard(max_connections=1)
     assert [guard.connected(address, FILE) for address in "ab"] == [None, BUSY]
-    settings = Settings(users=(), max_connections=3)
+    guard.follow(Settings(users=(), max_connections=3))
     assert [guard.connected(address, FILE) for address in "cd"] == [None, BUSY]
 
 

@@ -50,8 +50,7 @@ def both(memory: SharedMemory) -> list[Together]:
 def guards(both: list[Together], clock: VirtualClock, **limits: int) -> list[SharedGuard]:
     settings = replace(Settings(users=()), **limits)  # type: ignore[arg-type]  # any of them
     return [
-        SharedGuard(lambda: settings, clock, max_files=9000, together=together, workers=2)
-        for together in both
+        SharedGuard(settings, clock, max_files=9000, together=together, workers=2) for together in both
     ]
 
 
@@ -67,6 +66,16 @@ def test_connections_are_counted_at_both(both: list[Together]) -> None:
     assert [one.connected(f"::{number}", FILE) for number in (2, 3, 4)] == [None, None, BUSY]
     both[0].free(1)  # the other has died
     assert one.connected("::5", FILE) is None
+
+
+def test_limits_at_both_change_with_a_reload(both: list[Together]) -> None:
+    made = guards(both, VirtualClock(), max_connections=1, max_memory_bytes=10)
+    one, other = made
+    other.hold(11)
+    assert [one.connected("a", FILE), other.connected("b", FILE), one.is_full()] == [None, BUSY, True]
+    for guard in made:
+        guard.follow(Settings(users=(), max_connections=3, max_memory_bytes=11))
+    assert [one.connected("c", FILE), other.connected("d", FILE), one.is_full()] == [None, BUSY, False]
 
 
 def test_sessions_of_a_user_are_counted_at_both(both: list[Together]) -> None:
