@@ -43,11 +43,13 @@ from smtp_router.smtp.commands import (
     plain_rcpt,
 )
 from smtp_router.smtp.offer import Offer
-from smtp_router.smtp.steps import Answer, LetIn, LogIn, Receive, StartTls, Step, answer
+from smtp_router.smtp.steps import Answer, LogIn, Receive, StartTls, Step, answer
 from smtp_router.smtp.transaction import NO_ROOM, Transaction, too_big
 from smtp_router.smtp.wire import MAX_LINE_OCTETS, Event, Mark
 
 MAX_UNKNOWN_COMMANDS = 20
+LOCAL = "127.0.0.1"
+"""Where clients of a Unix socket are, which have no address."""
 HTTP_VERBS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
 """A browser that was talked into speaking to us: what it sends next could be SMTP."""
 MAX_FAILED_LOGINS = 5
@@ -81,6 +83,8 @@ class Conversation:
     """Whether it was EHLO."""
     authenticated = False
     """Whether there was a login."""
+    counted_as: str | None = None
+    """The user whose session the guard counts this as: to be counted off when it ends."""
     _needs_tls = False  # before AUTH and MAIL
     _may_log_in = False  # as the last EHLO has said
     _session: Session | None = None
@@ -160,20 +164,19 @@ class Conversation:
         user = site.known(response)
         if user is None or site.guard.has_failed(self._peer[0]):
             return self._alone(command)
-        return LetIn(login.PLAIN, response, user)
+        return self.logged_in(user)
 
     def _usual_mail(self, command: bytes) -> Step | None:
         found = plain_mail(command)
         if found is None:
             return BYE if command in QUIT else self._alone(command)
-        user, settings = self.user, self._site.settings
-        assert user is not None
+        settings = self._site.settings
         if self._transactions >= settings.max_transactions:
             return self._alone(command)
         address, parameters = found
         if parameters and declared_octets(parameters) > settings.max_message_bytes:
             return self._alone(command)
-        return self._begin(user, address, parameters, settings)
+        return self._begin(address, parameters, settings)
 
     def _usual_rcpt(self, command: bytes) -> Step | None:
         transaction = self._transaction
@@ -262,10 +265,19 @@ class Conversation:
         self.ehlo = ""
         self.esmtp = False
         self.user = self._site.user_at(self._peer[0])
+        self.count(self.user)
         self.authenticated = False
         self._session = None
         self._between = Conversation._usual_ehlo
         self.reset()
+
+    def count(self, user: str | None) -> Reply | None:
+        """Count the session as this user's only; the reply to refuse it with, if there are too many."""
+        site = self._site
+        if self.counted_as is not None:
+            site.guard.logged_out(self.counted_as)
+        self.counted_as = user
+        return None if user is None else site.guard.logged_in(user, site.max_sessions(user))
 
     def logged_in(self, user: str | None) -> Answer:
         """Note how a login ended.
@@ -274,6 +286,9 @@ class Conversation:
             user: the login name, or `None` when it was refused.
         """
         if user is not None:
+            refusal = self.count(user)
+            if refusal is not None:
+                return answer(refusal, close=True)
             self.user = user
             self.authenticated = True
             self._session = None
@@ -306,36 +321,28 @@ class Conversation:
         return self._greeted(argument)
 
     def _greeted(self, name: bytes) -> Answer:
-        self._note_name(name, esmtp=True)
-        may_log_in = self._may_log_in = self._is_safe_to_log_in()
-        return self._offer.ehlo()[self.tls is not None, may_log_in]
+        needs_login = self.user is None or self._needs_tls
+        self._note_name(name, Conversation._usual_auth if needs_login else Conversation._usual_mail)
+        self.esmtp = True
+        encrypted = self.tls is not None
+        # In clear text only from this machine, unless the configuration says otherwise.
+        may_log_in = self._may_log_in = not self._needs_tls and (
+            encrypted or is_loopback(self._peer[0] or LOCAL) or self._site.settings.allow_plaintext_auth
+        )
+        return self._offer.ehlo()[encrypted, may_log_in]
 
     def _helo(self, argument: bytes) -> Answer:
         if not is_ehlo_name(argument):
             raise Refused(501, "5.5.4", EHLO_SYNTAX)
-        self._note_name(argument, esmtp=False)
+        self._note_name(argument, Conversation._usual_ehlo)
+        self.esmtp = False
         return Answer(f"250 {self._site.settings.hostname}\r\n".encode())
 
-    def _note_name(self, name: bytes, *, esmtp: bool) -> None:
+    def _note_name(self, name: bytes, next_usual: AtOnce) -> None:
+        """The client has said who it is, which ends a transaction."""
         self.ehlo = name.decode("ascii")
-        self.esmtp = esmtp
-        self._session = None
-        if not esmtp:
-            self._between = Conversation._usual_ehlo
-        elif self.user is None or self._needs_tls:
-            self._between = Conversation._usual_auth
-        else:
-            self._between = Conversation._usual_mail
-        self.reset()
-
-    def _is_safe_to_log_in(self) -> bool:
-        """In clear text only from this machine, unless the configuration says otherwise."""
-        if self._needs_tls:
-            return False
-        if self.tls is not None or self._site.settings.allow_plaintext_auth:
-            return True
-        address = self._peer[0]
-        return not address or is_loopback(address)  # no address: a Unix socket
+        self._session = self._transaction = None
+        self.at_once = self._between = next_usual
 
     def _starttls(self, argument: bytes) -> StartTls:
         if argument:
@@ -383,10 +390,10 @@ class Conversation:
             tls=self.tls is not None,
             max_bytes=settings.max_message_bytes,
         )
-        return self._begin(self.user, address, parameters, settings)
+        return self._begin(address, parameters, settings)
 
-    def _begin(self, user: str, address: str, parameters: Parameters, settings: Settings) -> Answer:
-        refusal = self._site.mail_refusal(user, address)
+    def _begin(self, address: str, parameters: Parameters, settings: Settings) -> Answer:
+        refusal = self._site.mail_refusal(self.user or "", address)
         if refusal is not None:
             return answer(refusal)
         self._transactions += 1

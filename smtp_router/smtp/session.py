@@ -32,7 +32,6 @@ from smtp_router.smtp.sockets import has_spoken
 from smtp_router.smtp.steps import (
     Answer,
     Farewell,
-    LetIn,
     LogIn,
     Receive,
     StartTls,
@@ -65,7 +64,6 @@ class ClientSession(Link):
     # How every session begins
     _work: Errand | None = None
     _later: asyncio.Handle | None = None
-    _counted_user: str | None = None
     _held_octets = 0
     _cancelled = False
     _draining = False
@@ -89,7 +87,7 @@ class ClientSession(Link):
         descriptor = transport.get_extra_info("socket").fileno()
         refusal = self._guard.connected(peer[0], descriptor)
         if conversation.user is not None:
-            refusal = self._count_user(conversation.user) or refusal
+            refusal = conversation.count(conversation.user) or refusal
         if refusal is not None:
             self._complain("connection refused", reply=str(refusal))
             self._say_good_bye(refusal)
@@ -131,13 +129,9 @@ class ClientSession(Link):
 
     def _go_on(self, step: Step) -> None:
         """Do what follows from a segment now and then: once a session, or seldom."""
-        if step.__class__ is LetIn:
-            step = self._logged_in(step.user)
-        if isinstance(step, Answer):
+        if isinstance(step, Farewell):
             self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # as above
-            self._patience.heard_at = None
-            if step.__class__ is Farewell:
-                self._close()
+            self._close()
         else:
             self._is_idle = False
             self._advance(step)
@@ -236,12 +230,12 @@ class ClientSession(Link):
 
     def _leave(self) -> None:
         """The connection is lost, and the task is done."""
-        guard = self._guard
+        guard, user = self._guard, self._conversation.counted_as
         if self._held_octets:
             self._hold(0)
         guard.disconnected(self._peer[0])
-        if self._counted_user is not None:
-            guard.logged_out(self._counted_user)
+        if user is not None:
+            guard.logged_out(user)
         self._register.discard(self)
 
     def _part_if_idle(self) -> None:
@@ -461,14 +455,8 @@ class ClientSession(Link):
         tls = facts(self.transport)
         assert tls is not None
         self._conversation.started_tls(tls)
-        self._count_user(self._conversation.user)
 
     # Logging in
-
-    def _logged_in(self, user: str) -> Answer:
-        if refusal := self._count_user(user):
-            return answer(refusal, close=True)
-        return self._conversation.logged_in(user)
 
     async def _log_in(self, step: LogIn) -> Answer | None:
         guard, peer = self._guard, self._peer[0]
@@ -483,7 +471,7 @@ class ClientSession(Link):
         )
         if isinstance(result, str):
             guard.login_succeeded(peer)
-            return self._logged_in(result)
+            return self._conversation.logged_in(result)
         if result != login.FAILURE:  # a broken exchange, which says nothing about a password
             guard.login_succeeded(peer)
             return None if result is None else answer(result)
@@ -494,15 +482,6 @@ class ClientSession(Link):
     async def _ask(self, text: bytes) -> bytes | None:
         self._patience.begin_turn()
         return await self._challenge(text)
-
-    def _count_user(self, user: str | None) -> Reply | None:
-        """Count the session as this user's only; the reply to refuse it with, if there are too many."""
-        if self._counted_user is not None:
-            self._guard.logged_out(self._counted_user)
-        self._counted_user = user
-        if user is None:
-            return None
-        return self._guard.logged_in(user, self._site.max_sessions(user))
 
 
 def session_class(

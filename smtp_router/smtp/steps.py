@@ -49,13 +49,6 @@ class LogIn:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(slots=True)
-class LetIn(LogIn):
-    """That would let this user in, as is remembered."""
-
-    user: str
-
-
 Step = Answer | StartTls | Receive | LogIn | Message
 """A message is to be routed, and the answer is what comes of it."""
 
