@@ -60,10 +60,11 @@ class Link(asyncio.Protocol):
     def _close(self) -> None:
         self._begin_closing()
         if self.transport is not None:
-            self._outbox.write(self.transport, None)
+            self._outbox.close(self.transport)
 
     def _write(self, octets: bytes) -> None:
-        if octets and self.transport is not None and not self.transport.is_closing():
+        """Write, unless the last word is said: it would still go out in front of the end."""
+        if self._closing_since is None and self.transport is not None:
             self._outbox.write(self.transport, octets)
 
     def _pause_reading(self) -> None:

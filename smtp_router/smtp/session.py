@@ -296,8 +296,10 @@ class ClientSession(Link):
             step = result
         self._patience.begin_turn()
         if isinstance(step, Farewell):
-            self._begin_closing()
-        elif self._conversation.awaits_content and self._wire.buffered:
+            self._write(said + step.octets)
+            self._close()
+            return b""
+        if self._conversation.awaits_content and self._wire.buffered:
             self._begin_content()
         return said + step.octets
 
@@ -408,7 +410,7 @@ class ClientSession(Link):
             self._leave()
         elif not transport.is_closing():
             if result is not None:
-                self._outbox.write(transport, result.octets)
+                self._write(result.octets)
                 if isinstance(result, Farewell):
                     self._begin_closing()
             if had_to_wait or self._is_idle:  # else `_advance` has begun it, and goes on

@@ -72,6 +72,17 @@ def test_nothing_is_answered_behind_the_end(lab: Rig) -> None:
     assert codes(meeting) == [421]
 
 
+def test_nothing_is_asked_behind_the_end(lab: Rig) -> None:
+    """The response to a challenge comes in the very turn in which the client was given up."""
+    meeting = lab.meet(make_settings())
+    meeting.say([b"EHLO client.example\r\n", b"AUTH LOGIN\r\n"])
+    late = session(meeting)
+    for seconds in (1, 1_000_000):
+        late.check(lab.loop.time() + seconds)
+    late.data_received(base64.b64encode(USER.encode()) + b"\r\n")
+    assert [reply.code for reply in meeting.end().replies] == [220, 250, 334, 421]
+
+
 # Whole content
 
 
