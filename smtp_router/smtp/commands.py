@@ -31,6 +31,8 @@ from smtp_router.core.reply import Reply
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _COMMAND = re.compile(rb"([A-Za-z0-9]++)(?: ([^\x00-\x1f\x7f]*+))?")
+# Nearly every EHLO: with a domain (RFC 5321 2.3.5), no longer than it may be.
+_PLAIN_EHLO = re.compile(rb"EHLO ([A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?)\r\n")
 # Nearly every MAIL and RCPT: a dot-atom at a domain, in ASCII, and of the parameters SIZE and BODY, as
 # clients write them. Read at once, it takes a quarter of the time that it takes in steps, which make the
 # same of it.
@@ -121,6 +123,12 @@ def parse_command(line: bytes) -> tuple[bytes, bytes]:
     if octets > LINE_LIMIT and octets > LINE_LIMITS.get(verb, LINE_LIMIT):
         raise Refused(500, "5.5.2", "Line too long")
     return verb, argument.rstrip(b" ")
+
+
+def plain_ehlo(command: bytes) -> bytes | None:
+    """The name that a plain EHLO gives; otherwise as `plain_mail`."""
+    plain = _PLAIN_EHLO.fullmatch(command)
+    return None if plain is None else plain[1]
 
 
 def plain_mail(command: bytes) -> tuple[str, Parameters] | None:

@@ -39,6 +39,7 @@ from smtp_router.smtp.commands import (
     parse_command,
     parse_mail,
     parse_rcpt,
+    plain_ehlo,
     plain_mail,
     plain_rcpt,
 )
@@ -140,10 +141,8 @@ class Conversation:
         return transaction.body.held_octets
 
     def _usual_ehlo(self, command: bytes) -> Step | None:
-        name = command[5:-2]
-        if command[:5] != b"EHLO " or command[-2:] != b"\r\n" or not is_ehlo_name(name):
-            return self._alone(command)
-        return self._greeted(name)
+        name = plain_ehlo(command)
+        return self._alone(command) if name is None else self._greeted(name)
 
     at_once: AtOnce = staticmethod(_usual_ehlo)
     """What to do about octets that are one command, or all of the content; as most segments are.
@@ -158,13 +157,12 @@ class Conversation:
     _between: AtOnce = staticmethod(_usual_ehlo)  # outside of transactions
 
     def _usual_auth(self, command: bytes) -> Step | None:
-        if not self._may_log_in or command[:11] != b"AUTH PLAIN " or command[-2:] != b"\r\n":
-            return self._alone(command)
-        response, site = command[11:-2], self._site
-        user = site.known(response)
-        if user is None or site.guard.has_failed(self._peer[0]):
-            return self._alone(command)
-        return self.logged_in(user)
+        if command.startswith(b"AUTH PLAIN ") and command.endswith(b"\r\n"):
+            site = self._site
+            user = site.known(command[11:-2])
+            if user is not None and not site.guard.has_failed(self._peer[0]):
+                return self.logged_in(user)
+        return self._alone(command)
 
     def _usual_mail(self, command: bytes) -> Step | None:
         found = plain_mail(command)
@@ -321,14 +319,16 @@ class Conversation:
         return self._greeted(argument)
 
     def _greeted(self, name: bytes) -> Answer:
-        needs_login = self.user is None or self._needs_tls
-        self._note_name(name, Conversation._usual_auth if needs_login else Conversation._usual_mail)
-        self.esmtp = True
-        encrypted = self.tls is not None
+        needs_tls, encrypted = self._needs_tls, self.tls is not None
         # In clear text only from this machine, unless the configuration says otherwise.
-        may_log_in = self._may_log_in = not self._needs_tls and (
+        may_log_in = self._may_log_in = not needs_tls and (
             encrypted or is_loopback(self._peer[0] or LOCAL) or self._site.settings.allow_plaintext_auth
         )
+        self.esmtp = True
+        if self.user is not None and not needs_tls:
+            self._note_name(name, Conversation._usual_mail)
+        else:
+            self._note_name(name, Conversation._usual_auth if may_log_in else Conversation._usual_ehlo)
         return self._offer.ehlo()[encrypted, may_log_in]
 
     def _helo(self, argument: bytes) -> Answer:

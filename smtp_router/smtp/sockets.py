@@ -74,10 +74,12 @@ def siblings(sockets: Sequence[socket.socket]) -> list[socket.socket]:
 
 def has_spoken(descriptor: int) -> bool:
     """Whether octets wait to be read from a connection."""
+    waiting = bytearray(_NONE)  # filled in: to be given octets takes ioctl half as long again
     try:
-        return fcntl.ioctl(descriptor, termios.FIONREAD, _NONE) != _NONE
+        fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
     except (OSError, ValueError):  # closed already
         return False
+    return waiting != _NONE
 
 
 def _tcp(address: HostPort, *, shared: bool) -> list[socket.socket]:
