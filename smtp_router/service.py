@@ -144,7 +144,7 @@ class Service:
         """
         addresses = []
         for position, settings in enumerate(self.settings.listen):
-            listener = Listener(self, settings, self._fellows.sockets(position))
+            listener = Listener(self, settings, self._fellows.sockets(position), self._sender.outbox)
             try:
                 address = await listener.start()
             except OSError as error:

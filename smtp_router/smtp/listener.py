@@ -14,6 +14,7 @@ from smtp_router.config.settings import Listener as ListenerSettings
 from smtp_router.config.types import HostPort, SystemdSocket, UnixPath
 from smtp_router.core.address import unmapped
 from smtp_router.smtp.encryption import Encrypted
+from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.proxy import NoHeaderError, read_header
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.session import ClientSession, session_class
@@ -43,7 +44,11 @@ class Listener:
     """One listening address with its sessions."""
 
     def __init__(
-        self, site: Site, settings: ListenerSettings, given: Sequence[socket.socket] = ()
+        self,
+        site: Site,
+        settings: ListenerSettings,
+        given: Sequence[socket.socket] = (),
+        outbox: Outbox | None = None,
     ) -> None:
         """Load the certificate, if there is one; nothing listens yet, but the event loop runs.
 
@@ -52,6 +57,7 @@ class Listener:
             settings: its own.
             given: what to listen on, opened by somebody who also removes it; by default, it opens what
                 the settings say.
+            outbox: where its sessions write; by default, one of their own.
 
         Raises:
             OSError: the certificate cannot be used.
@@ -72,6 +78,7 @@ class Listener:
             context=self._tls.context if self._tls else None,
             register=self._sessions,
             loop=loop,
+            outbox=outbox,
         )
 
     async def start(self) -> HostPort | UnixPath | SystemdSocket:

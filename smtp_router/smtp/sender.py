@@ -57,6 +57,11 @@ class SmtpSender:
         """All pools."""
         return f"<SmtpSender {[keeper.pool for keeper in self._keepers.values()]}>"
 
+    @property
+    def outbox(self) -> Outbox:
+        """Where it writes; there is one as soon as an event loop runs."""
+        return self._house().outbox
+
     async def send(
         self,
         message: Message,

@@ -493,6 +493,7 @@ def session_class(
     context: ssl.SSLContext | None,
     register: Register[ClientSession],
     loop: asyncio.AbstractEventLoop,
+    outbox: Outbox | None = None,
 ) -> type[ClientSession]:
     """The class of one listener's sessions: what they share is the class's, so each is cheap to make.
 
@@ -502,6 +503,7 @@ def session_class(
         context: with the listener's certificate.
         register: of open sessions, and of closed ones whose task still runs.
         loop: the event loop.
+        outbox: where they write; by default, one of their own.
     """
     offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
     own = {
@@ -510,7 +512,7 @@ def session_class(
         "_offer": offer,
         "_context": context,
         "_register": register,
-        "_outbox": Outbox(loop),
+        "_outbox": outbox or Outbox(loop),
         "_now": loop.time,
         "_challenges_class": challenges_class(site.settings.hostname, loop),
         "loop": loop,
