@@ -104,6 +104,7 @@ class Service:
         )
         self.settings: Settings = epochs.current.settings
         """The settings that count now."""
+        self._routes = epochs.current.routes
         files = max_files()
         self._sender = SmtpSender(
             max_connections=max((files - RESERVED_FILES) // 2, 1), part=fellows.part
@@ -314,7 +315,7 @@ class Service:
 
     def _take_up(self, epoch: Epoch) -> None:
         """Another epoch is at work: what sessions ask for with each message is at hand."""
-        self.settings = epoch.settings
+        self.settings, self._routes = epoch.settings, epoch.routes
         self.guard.follow(epoch.settings)
 
     # What sessions need (see `smtp_router.smtp.site.Site`)
@@ -325,7 +326,7 @@ class Service:
 
     def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
         """Why this user may not send this message now; `None` if it may, and then it counts."""
-        route = self._epochs.current.routes.get(user)
+        route = self._routes.get(user)
         if route is None:
             return UNKNOWN_USER
         found = route.user
@@ -335,7 +336,7 @@ class Service:
 
     def max_sessions(self, user: str) -> int | None:
         """How many sessions this user may have at the same time."""
-        route = self._epochs.current.routes.get(user)
+        route = self._routes.get(user)
         return route.user.max_connections if route else None
 
     def known(self, response: bytes) -> str | None:

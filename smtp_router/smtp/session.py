@@ -333,7 +333,9 @@ class ClientSession(Link):
         if isinstance(step, Message):
             self._submit(step)
         elif isinstance(step, LogIn):
-            self._start(self._run(self._log_in(step)))
+            work = Errand(self.loop, self._run(self._log_in(step)))
+            if not work.is_done:
+                self._work = work
         elif isinstance(step, Receive):
             self._patience.begin_turn()
             self._patience.begin_upload()
@@ -349,20 +351,12 @@ class ClientSession(Link):
             return self._fault(error)
 
     def _submit(self, message: Message) -> None:
-        """Have a message routed."""
+        """Have a message routed; nothing else of the session is answered until that is done."""
         self._hold(message.size)
         self._routed = message
-        self._start(self._route(message))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what may have to wait; nothing else of the session is answered until it is done.
-
-        Args:
-            work: says itself what it comes to, by `_finish`.
-        """
-        errand = Errand(self.loop, work)
-        if not errand.is_done:
-            self._work = errand
+        work = Errand(self.loop, self._route(message))
+        if not work.is_done:
+            self._work = work
 
     async def _run(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         try:
@@ -385,7 +379,8 @@ class ClientSession(Link):
                 self._outbox.write(transport, f"{reply}\r\n".encode("ascii"))
                 self._work = self._routed = None
                 self._patience.begin_turn()
-                self._hold(0)
+                self._guard.hold(-self._held_octets)
+                self._held_octets = 0
                 return
             result = answer(reply)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - as in `_step`
