@@ -84,6 +84,8 @@ class Terms:
         self.timeouts = timeouts
         self.shortest_s = min(timeouts.mail_s, timeouts.rcpt_s, timeouts.data_s, timeouts.final_s)
         """Of all these, how long the shortest is."""
+        self.go_ahead = b""
+        """The last segment that had all replies up to DATA: most downstreams say the same each time."""
 
 
 @laid_out
@@ -178,8 +180,13 @@ class Handover:
         need a third of the time that the `ReplyReader` and `on_reply` do, which read it to the same end,
         and presume that no part of a reply has come before.
         """
-        if self.answered or self._said <= self._data or not _GO_AHEAD.fullmatch(octets):
+        if self.answered or self._said <= self._data:
             return False
+        terms = self.terms
+        if octets != terms.go_ahead:
+            if not _GO_AHEAD.fullmatch(octets):
+                return False
+            terms.go_ahead = octets
         self.answered = self._said
         return True
 
