@@ -99,7 +99,8 @@ class ClientSession(Link):
             self._refuse_early_talker()
         else:
             self._is_idle = True
-            self._outbox.write(transport, self._offer.banner())
+            # At once: it is the end of a turn already, and the outbox would make it one turn more.
+            transport.write(self._offer.banner())
 
     def data_received(self, data: bytes) -> None:
         """Octets have come.

@@ -6,6 +6,7 @@ import io
 import logging
 import resource
 import signal
+import time
 from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
@@ -53,7 +54,7 @@ async def test_what_cannot_be_written_is_counted_and_nothing_is_raised() -> None
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     disk = FullDisk()
-    lines = Lines(disk, text_line)
+    lines = Lines(disk, text_line, pause_s=0)
     journal = FastJournal(lines.write, text_line, logging.INFO)
     handler = LinesHandler(lines, text_line)
     journal.write(logging.INFO, "first", {})
@@ -310,3 +311,33 @@ def test_senders_that_never_come_again_are_not_kept() -> None:
         journal.attempt(told.message, told.outgoing, told.attempts[0], 0.0)
         assert f" mail_from=bounce-{number}@example.com " in lines[-1]
         assert len(journal._known) <= _MOST_KNOWN  # noqa: SLF001 - memory is what this is about
+
+
+class Writes(io.StringIO):
+    """A stream that knows each write; `all_there` is set with the last of so many lines."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.all_there = asyncio.Event()
+        self._lines = lines
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        if "".join(self.texts).count("\n") == self._lines:
+            self.all_there.set()
+        return len(text)
+
+
+async def test_under_load_lines_wait_for_each_other_but_not_for_long() -> None:
+    stream, pause_s = Writes(100), 0.02
+    lines = Lines(stream, text_line, pause_s)
+    began = time.monotonic()
+    for number in range(100):
+        lines.write(str(number))
+        await turns()
+    async with asyncio.timeout(10):
+        await stream.all_there.wait()
+    assert stream.texts[0] == "0\n"  # nobody who looks at a quiet router waits
+    assert "".join(stream.texts).split() == [str(number) for number in range(100)]
+    assert len(stream.texts) <= 2 + (time.monotonic() - began) / pause_s
