@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,7 +29,8 @@ LONGEST_S = 120.0
 CALLGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no")
 CONTROL = "callgrind_control"
 
-Count = Callable[[Load], float]
+Events = Mapping[str, float]
+"""How often something has happened, by callgrind's names: `Ir` are instructions."""
 
 
 def count(cases: Sequence[str]) -> dict[str, Counted]:
@@ -46,8 +48,8 @@ def count(cases: Sequence[str]) -> dict[str, Counted]:
         with Router(folder, "--count", downstreams=downstreams) as router:
             steps = {case: _steps(program, router, each) for case, each in loads.items()}
         try:
-            with _counting_instructions(folder, program, downstreams) as instructions:
-                machine = {case: instructions(each) for case, each in loads.items()}
+            with watching(folder, program, downstreams) as watched:
+                machine = {case: round(watched(each)["Ir"]) for case, each in loads.items()}
         except UncountableError as error:
             print(f"without instructions: {error}", file=sys.stderr)
             machine = {}
@@ -85,17 +87,28 @@ def _steps(program: Path, router: Router, each: Load) -> tuple[float, float]:
 
 
 @contextmanager
-def _counting_instructions(
-    folder: Path, program: Path, downstreams: Sequence[Mapping[str, object]]
-) -> Iterator[Count]:
+def watching(
+    folder: Path, program: Path, downstreams: Sequence[Mapping[str, object]], *options: str
+) -> Iterator[Callable[[Load], Events]]:
+    """Run a router under callgrind; what is given sends, and tells what a message takes.
+
+    Args:
+        folder: for its files.
+        program: the load.
+        downstreams: of the router.
+        options: more of them for callgrind.
+
+    Raises:
+        UncountableError: there is no callgrind, or it has failed.
+    """
     for needed in (CALLGRIND[0], CONTROL):
         if shutil.which(needed) is None:
             raise UncountableError(
                 f"{needed} is not installed (on Debian and Ubuntu: apt install valgrind)"
             )
     out = folder / "callgrind"
-    logs = (f"--callgrind-out-file={out}", f"--log-file={folder / 'valgrind.log'}")
-    with Router(folder, downstreams=downstreams, under=(*CALLGRIND, *logs)) as router:
+    files = (f"--callgrind-out-file={out}", f"--log-file={folder / 'valgrind.log'}")
+    with Router(folder, downstreams=downstreams, under=(*CALLGRIND, *files, *options)) as router:
 
         def control(*what: str) -> None:
             command = [CONTROL, *what, str(router.pid)]
@@ -103,25 +116,28 @@ def _counting_instructions(
             if ended.returncode != 0:
                 raise UncountableError(f"{CONTROL} failed: {ended.stderr.strip()}")
 
-        def instructions(each: Load) -> float:
+        def watched(each: Load) -> Events:
             _send(program, each, router.port)
             control("--instr=on")
             control("--zero")
             sent = _send(program, each, router.port)
             control("--dump")
             control("--instr=off")
-            return round(_total(folder) / sent)
+            return {name: total / sent for name, total in _totals(folder).items()}
 
-        yield instructions
+        yield watched
 
 
-def _total(folder: Path) -> int:
+def _totals(folder: Path) -> Events:
     """What callgrind has written, which is then gone."""
-    total = 0
+    totals: Counter[str] = Counter()
     for file in folder.glob("callgrind.*"):
-        found = re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.MULTILINE)
-        total += int(found[1]) if found else 0
+        text = file.read_text()
+        names = re.search(r"^events: (.+)$", text, re.MULTILINE)
+        found = re.search(r"^(?:totals|summary): (.+)$", text, re.MULTILINE)
+        if names and found:
+            totals.update(dict(zip(names[1].split(), map(int, found[1].split()), strict=False)))
         file.unlink()
-    if not total:
+    if not totals["Ir"]:
         raise UncountableError("callgrind has counted nothing")
-    return total
+    return totals

@@ -12,6 +12,7 @@ import pytest
 
 from bench import __main__ as product
 from bench import (
+    caches,
     cost,
     counts,
     crowd,
@@ -112,6 +113,29 @@ def test_the_bench_fails_where_the_baseline_is_better(
     said = capsys.readouterr()
     assert said.out.count("TOO MUCH") == 1
     assert "without instructions: not-installed is not installed" in said.err
+
+
+@needs_cc
+def test_the_bench_of_caches_says_what_it_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "CALLGRIND", ("not-installed",))
+    assert caches.main(("--kib", "512")) == 1
+    assert "not-installed is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_cc
+def test_the_bench_of_caches_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "MOST", 5)
+    assert caches.main(("--cases", "1k-c1-keep", "--kib", "512")) == 0
+    case, kib, *figures = capsys.readouterr().out.splitlines()[1].split()
+    assert (case, kib) == ("1k-c1-keep", "512")
+    instructions, code, data, second = map(int, figures)
+    assert instructions > code > second > 0
+    assert data > second
 
 
 @needs_cc
