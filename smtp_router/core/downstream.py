@@ -1,6 +1,6 @@
 """A downstream as a plugin sees it: who it is and how it fares, never its credentials."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -68,15 +68,16 @@ class Downstream:
     health: Health = field(default_factory=Health, compare=False)
 
 
-Figures = tuple[HealthState, int, int, int, int, float, float, Timed]
-"""What `Health` is made of, in its order."""
+Figures = tuple[HealthState, int, int, int, int, float, float, Sequence[float], int]
+"""What `Health` is made of, in its order; the last two are what `p95_s` is made of."""
 
 _setters_of_health = tuple([vars(Health)[name].__set__ for name in Health.__slots__])
 
 
 def _health(figures: Figures) -> Health:
     health = object.__new__(Health)
-    for set_, figure in zip(_setters_of_health, figures, strict=True):
+    timed: Timed = figures[-2:]
+    for set_, figure in zip(_setters_of_health, (*figures[:-2], timed), strict=True):
         set_(health, figure)
     return health
 
