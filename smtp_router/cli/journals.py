@@ -94,13 +94,7 @@ class QuickJournal(FastJournal):
         if reply is None:
             super().attempt(message, outgoing, attempt, now)
             return
-        if now >= self._until:
-            self._begin(now)
-        write = self._write  # called as a method, it would be looked up slowly
-        write(
-            f"{self._begins} attempt id={message.id}{self._who}{outgoing.size}"
-            f"{self._where}{_end(attempt.seconds, ' reply=', reply)}"
-        )
+        self._line(" attempt id=", message.id, outgoing.size, attempt.seconds, " reply=", reply, now)
 
     def message(self, message: Message, trace: Trace, seconds: float, now: float) -> None:
         """See `smtp_router.routing.journal.Journal`."""
@@ -121,14 +115,8 @@ class QuickJournal(FastJournal):
         ):
             super().message(message, trace, seconds, now)
             return
-        if now >= self._until:
-            self._begin(now)
         tries = _ONE_TRY if len(attempts) == 1 else f" attempts={len(attempts)} reply="
-        write = self._write  # as above
-        write(
-            f"{self._begins} message id={message.id}{self._who}{trace.size}"
-            f"{self._where}{_end(seconds, tries, reply)}"
-        )
+        self._line(" message id=", message.id, trace.size, seconds, tries, reply, now)
 
     def _taken(
         self, message: Message, mail_from: str, recipients: int, attempt: Attempt
@@ -173,18 +161,36 @@ class QuickJournal(FastJournal):
             self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self._begins = f"{self._time}.{millisecond:03}Z info   "
 
+    def _line(  # noqa: PLR0917 - with keywords it takes longer to call
+        self,
+        event: str,
+        id_: str,
+        size: int,
+        seconds: float,
+        between: str,
+        reply: Reply,
+        now: float,
+    ) -> None:
+        """Write one of the two: `round(seconds, 4)`, and a reply whose code is 250, `quoted`.
 
-def _end(seconds: float, between: str, reply: Reply) -> str:
-    """The end of a line: `round(seconds, 4)`, and a reply whose code is 250, `quoted`.
-
-    As a reply is printable ASCII, there is nothing in it to escape but these two.
-    """
-    digits = f"{seconds:.4f}"
-    if digits[-1] == "0":
-        digits = digits.rstrip("0")
-        if digits[-1] == ".":
-            digits += "0"
-    enhanced, text = reply.enhanced, reply.text
-    if enhanced and text and '"' not in text and "\\" not in text:
-        return f'{digits}{between}"250 {enhanced} {text}"'
-    return f"{digits}{between}{quoted(str(reply))}"
+        As a reply is printable ASCII, there is nothing in it to escape but these two.
+        """
+        if now >= self._until:
+            self._begin(now)
+        digits = f"{seconds:.4f}"
+        if digits[-1] == "0":
+            digits = digits.rstrip("0")
+            if digits[-1] == ".":
+                digits += "0"
+        write = self._write  # called as a method, it would be looked up slowly
+        enhanced, text = reply.enhanced, reply.text
+        if enhanced and text and '"' not in text and "\\" not in text:
+            write(
+                f"{self._begins}{event}{id_}{self._who}{size}{self._where}"
+                f'{digits}{between}"250 {enhanced} {text}"'
+            )
+        else:
+            write(
+                f"{self._begins}{event}{id_}{self._who}{size}{self._where}"
+                f"{digits}{between}{quoted(str(reply))}"
+            )
