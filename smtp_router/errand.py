@@ -52,7 +52,7 @@ class Errand:
     comes behind `await in_task()`. It has a context of its own, as tasks have.
     """
 
-    __slots__ = ("_context", "_loop", "_task", "_waits_for", "_work", "is_done")
+    __slots__ = ("_context", "_loop", "_send", "_task", "_waits_for", "_work", "is_done")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         """Run until it first has to wait.
@@ -63,6 +63,7 @@ class Errand:
         """
         self._loop = loop
         self._work = work
+        self._send = work.send  # it goes on twice, as a rule
         self._context = copy_context()
         self._task: asyncio.Task[None] | None = None
         self._waits_for: Pending[Any] | None = None
@@ -84,7 +85,7 @@ class Errand:
             return  # it was cancelled, and goes on as a task
         self._waits_for = None
         try:
-            waits_for = self._context.run(self._work.send, None)
+            waits_for = self._context.run(self._send, None)
         except StopIteration:
             self.is_done = True
         except Exception as error:  # noqa: BLE001 - a task would keep it

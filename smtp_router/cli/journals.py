@@ -23,6 +23,10 @@ _NEARLY = 0.99
 """Of a millisecond since the epoch: as a float it may be a rounding error short."""
 _MOST_KNOWN = 1000
 """Parts of lines that are kept; each message of a mailing may have a sender of its own."""
+_ONE_TRY = " attempts=1 reply="
+
+_Key = tuple[str, str, int, str]
+"""What two lines have in common: user, sender, how many recipients, downstream."""
 
 
 class FastJournal(Journal):
@@ -78,23 +82,19 @@ class QuickJournal(FastJournal):
         self._time = self._begins = ""
         self._until = -math.inf
         """So long lines begin like this: an instant by the router's clock."""
-        self._known: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._known: dict[_Key, tuple[str, str]] = {}
         self._attempt: Attempt | None = None
         """Of which the rest is made."""
         self._mail_from = self._who = self._where = ""
+        self._recipients = 0
 
     def attempt(self, message: Message, outgoing: Message, attempt: Attempt, now: float) -> None:
         """See `smtp_router.routing.journal.Journal`."""
-        reply = self._taken(message, outgoing.mail_from, attempt)
+        reply = self._taken(message, outgoing.mail_from, len(outgoing.rcpt_tos), attempt)
         if reply is None:
             super().attempt(message, outgoing, attempt, now)
             return
-        if now >= self._until:
-            self._begin(now)
-        self._write(
-            f"{self._begins} attempt id={message.id}{self._who}{len(outgoing.rcpt_tos)} "
-            f"bytes={outgoing.size}{self._where}{_end(attempt.seconds, ' reply=', reply)}"
-        )
+        self._line(" attempt id=", message.id, outgoing.size, attempt.seconds, " reply=", reply, now)
 
     def message(self, message: Message, trace: Trace, seconds: float, now: float) -> None:
         """See `smtp_router.routing.journal.Journal`."""
@@ -105,20 +105,22 @@ class QuickJournal(FastJournal):
             or not attempts
             or trace.canary
             or (
-                (attempts[-1] is not self._attempt or mail_from is not self._mail_from)
-                and self._taken(message, mail_from, attempts[-1]) is None
+                (
+                    (last := attempts[-1]) is not self._attempt
+                    or mail_from is not self._mail_from
+                    or trace.recipients != self._recipients
+                )
+                and self._taken(message, mail_from, trace.recipients, last) is None
             )
         ):
             super().message(message, trace, seconds, now)
             return
-        if now >= self._until:
-            self._begin(now)
-        self._write(
-            f"{self._begins} message id={message.id}{self._who}{trace.recipients} "
-            f"bytes={trace.size}{self._where}{_end(seconds, f' attempts={len(attempts)} reply=', reply)}"
-        )
+        tries = _ONE_TRY if len(attempts) == 1 else f" attempts={len(attempts)} reply="
+        self._line(" message id=", message.id, trace.size, seconds, tries, reply, now)
 
-    def _taken(self, message: Message, mail_from: str, attempt: Attempt) -> Reply | None:
+    def _taken(
+        self, message: Message, mail_from: str, recipients: int, attempt: Attempt
+    ) -> Reply | None:
         """Make what the two lines have in common; `None`: they are none of the usual ones.
 
         Returns:
@@ -134,42 +136,61 @@ class QuickJournal(FastJournal):
             or outcome.reason
         ):
             return None
-        key = message.user, mail_from, attempt.downstream.name
+        key = message.user, mail_from, recipients, attempt.downstream.name
         self._who, self._where = self._known.get(key) or self._learn(key)
-        self._attempt, self._mail_from = attempt, mail_from
+        self._attempt, self._mail_from, self._recipients = attempt, mail_from, recipients
         return reply
 
-    def _learn(self, key: tuple[str, str, str]) -> tuple[str, str]:
-        user, mail_from, name = map(quoted, key)
+    def _learn(self, key: _Key) -> tuple[str, str]:
+        user, mail_from, recipients, name = map(quoted, key)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         known = self._known[key] = (
-            f" user={user} mail_from={mail_from} recipients=",
+            f" user={user} mail_from={mail_from} recipients={recipients} bytes=",
             f" downstream={name} stage=final outcome=delivered code=250 seconds=",
         )
         return known
 
     def _begin(self, now: float) -> None:
         milliseconds = self._clock() * 1000
-        self._until = now + (_NEARLY - milliseconds % 1) / 1000
-        second, millisecond = divmod(int(milliseconds), 1000)
+        whole = int(milliseconds)
+        self._until = now + (_NEARLY - (milliseconds - whole)) / 1000
+        second, millisecond = divmod(whole, 1000)
         if second != self._second:
             self._second = second
             self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self._begins = f"{self._time}.{millisecond:03}Z info   "
 
+    def _line(  # noqa: PLR0917 - with keywords it takes longer to call
+        self,
+        event: str,
+        id_: str,
+        size: int,
+        seconds: float,
+        between: str,
+        reply: Reply,
+        now: float,
+    ) -> None:
+        """Write one of the two: `round(seconds, 4)`, and a reply whose code is 250, `quoted`.
 
-def _end(seconds: float, between: str, reply: Reply) -> str:
-    """The end of a line: `round(seconds, 4)`, and a reply whose code is 250, `quoted`.
-
-    As a reply is printable ASCII, there is nothing in it to escape but these two.
-    """
-    digits = f"{seconds:.4f}"
-    if digits[-1] == "0":
-        digits = digits.rstrip("0")
-        if digits[-1] == ".":
-            digits += "0"
-    enhanced, text = reply.enhanced, reply.text
-    if enhanced and text and '"' not in text and "\\" not in text:
-        return f'{digits}{between}"250 {enhanced} {text}"'
-    return f"{digits}{between}{quoted(str(reply))}"
+        As a reply is printable ASCII, there is nothing in it to escape but these two.
+        """
+        if now >= self._until:
+            self._begin(now)
+        digits = f"{seconds:.4f}"
+        if digits[-1] == "0":
+            digits = digits.rstrip("0")
+            if digits[-1] == ".":
+                digits += "0"
+        write = self._write  # called as a method, it would be looked up slowly
+        enhanced, text = reply.enhanced, reply.text
+        if enhanced and text and '"' not in text and "\\" not in text:
+            write(
+                f"{self._begins}{event}{id_}{self._who}{size}{self._where}"
+                f'{digits}{between}"250 {enhanced} {text}"'
+            )
+        else:
+            write(
+                f"{self._begins}{event}{id_}{self._who}{size}{self._where}"
+                f"{digits}{between}{quoted(str(reply))}"
+            )

@@ -6,12 +6,13 @@ content, and a dot behind it is left alone.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 PIECE_OCTETS = 256 * 1024
 """How much is worked on at a time."""
 
+_unmade: Callable[[type["Stuffed"]], "Stuffed"] = object.__new__
 _DOT = ord(".")
 _DOT_LINE = b"\r\n."
 
@@ -37,7 +38,10 @@ class Stuffed:
     def below(self, field: bytes) -> "Stuffed":
         """This content with one more field on top: folded, CRLF at its end."""
         line = b"." + field if field[0] == _DOT else field
-        return Stuffed((line, *self.pieces), self.size + len(field))
+        made = _unmade(Stuffed)  # in two thirds of the time that `__init__` takes
+        made.pieces = (line,) + self.pieces  # noqa: RUF005 - the other way, a list is made first
+        made.size = self.size + len(field)
+        return made
 
 
 def stuff(content: bytes) -> Stuffed:

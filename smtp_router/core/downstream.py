@@ -1,11 +1,12 @@
 """A downstream as a plugin sees it: who it is and how it fares, never its credentials."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from smtp_router.core.draft import draft_of
 from smtp_router.core.window import Timed, p95
 
 
@@ -68,15 +69,16 @@ class Downstream:
     health: Health = field(default_factory=Health, compare=False)
 
 
-Figures = tuple[HealthState, int, int, int, int, float, float, Timed]
-"""What `Health` is made of, in its order."""
+Figures = tuple[HealthState, int, int, int, int, float, float, Sequence[float], int]
+"""What `Health` is made of, in its order; the last two are what `p95_s` is made of."""
 
 _setters_of_health = tuple([vars(Health)[name].__set__ for name in Health.__slots__])
 
 
 def _health(figures: Figures) -> Health:
     health = object.__new__(Health)
-    for set_, figure in zip(_setters_of_health, figures, strict=True):
+    timed: Timed = figures[-2:]
+    for set_, figure in zip(_setters_of_health, (*figures[:-2], timed), strict=True):
         set_(health, figure)
     return health
 
@@ -105,20 +107,16 @@ class _Made:
         self._slot.__set__(instance, given)
 
 
+_Draft = draft_of(Downstream, health=vars(Downstream)["health"])
+
 if not TYPE_CHECKING:
     Downstream.health = _Made(Downstream.health, _health)
     Health.p95_s = _Made(Health.p95_s, p95)
 
 
-class _Draft:
-    """Becomes a `Downstream` when it is filled in, as in `core/reply.py`: in a sixth of the time."""
-
-    __slots__ = ("health", "host", "name", "options", "port")
-
-
 def with_figures(downstream: Downstream, figures: Figures) -> Downstream:
     """This downstream as it fares at another moment."""
-    draft: Any = _Draft()
+    draft = _Draft()
     draft.name = downstream.name
     draft.host = downstream.host
     draft.port = downstream.port

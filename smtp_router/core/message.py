@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from smtp_router.core.content import Stuffed, head_of, stuff, unstuff
+from smtp_router.core.draft import draft_of
 from smtp_router.core.headers import Headers, format_field
 
 Parameters = Mapping[str, str | None]
@@ -164,17 +165,14 @@ if not TYPE_CHECKING:
 _NOWHERE = Session()
 
 
-class _SessionDraft:
-    """Becomes a `Session` when it is filled in, as in `core/reply.py`: 0.3 us instead of 0.9."""
-
-    __slots__ = tuple(each.name for each in dataclasses.fields(Session))
+_SessionDraft = draft_of(Session)
 
 
 def met(
     peer: tuple[str, int], ehlo: str, tls: TLS | None, *, esmtp: bool, authenticated: bool
 ) -> Session:
     """The session of a client at this address and port, who has said all this."""
-    draft: Any = _SessionDraft()
+    draft = _SessionDraft()
     draft.peer, draft.peer_port = peer
     draft.ehlo = ehlo
     draft.esmtp = esmtp
@@ -185,10 +183,7 @@ def met(
     return session
 
 
-class _Draft:
-    """Becomes a `Message` when it is filled in, as in `core/reply.py`: 0.3 us instead of 2.2."""
-
-    __slots__ = tuple(each.name for each in dataclasses.fields(Message))
+_Draft = draft_of(Message)
 
 
 def received(  # noqa: PLR0917 - with keywords it takes a tenth of a microsecond longer to call
@@ -203,7 +198,7 @@ def received(  # noqa: PLR0917 - with keywords it takes a tenth of a microsecond
     rcpt_parameters: tuple[Parameters, ...] = (),
 ) -> Message:
     """A message whose content came over the wire, and is kept as it came."""
-    draft: Any = _Draft()
+    draft = _Draft()
     draft.id = id
     draft.user = user
     draft.mail_from = mail_from

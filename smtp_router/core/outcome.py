@@ -6,9 +6,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from smtp_router.core.downstream import Downstream
+from smtp_router.core.draft import draft_of
 from smtp_router.core.reply import Reply
 
 
@@ -108,15 +109,12 @@ class InDoubt(_Outcome):
 Outcome = Delivered | Deferred | Rejected | InDoubt
 
 
-class _Draft:
-    """Becomes a `Delivered` when it is filled in: in a third of the time, as in `core/reply.py`."""
-
-    __slots__ = ("reason", "reply", "stage")
+_Draft = draft_of(Delivered)
 
 
 def delivered(reply: Reply) -> Delivered:
     """A delivery with this reply."""
-    draft: Any = _Draft()
+    draft = _Draft()
     draft.reply = reply
     draft.stage = _FINAL
     draft.reason = ""
@@ -140,15 +138,12 @@ class Attempt:
     seconds: float
 
 
-class _Tried:
-    """Becomes an `Attempt` when it is filled in, in the same way."""
-
-    __slots__ = ("downstream", "outcome", "seconds")
+_Tried = draft_of(Attempt)
 
 
 def attempted(downstream: Downstream, outcome: Outcome, seconds: float) -> Attempt:
     """An attempt at this downstream, with this outcome, after so many seconds."""
-    draft: Any = _Tried()
+    draft = _Tried()
     draft.downstream = downstream
     draft.outcome = outcome
     draft.seconds = seconds

@@ -36,6 +36,31 @@ Word = tuple[Who, str | None, bool]
 
 An answer is a downstream's name, `changed` or an exception; `None`: no opinion."""
 
+MAX_ANSWERS = 100
+"""Of one hook, that are kept."""
+
+
+class Answers(dict[str | None, Word]):
+    """What one plugin's hook answers, each answer once: the last thousand traces share them.
+
+    Nearly all answers are the same few, and a trace is dropped when it has gone cold, with all that it
+    has for itself.
+    """
+
+    __slots__ = ("who",)
+
+    def __init__(self, who: Who) -> None:
+        """It has said nothing yet."""
+        super().__init__()
+        self.who = who
+
+    def __missing__(self, answer: str | None) -> Word:
+        """An answer that is not kept."""
+        if len(self) >= MAX_ANSWERS:
+            self.clear()
+        word = self[answer] = self.who, answer, False
+        return word
+
 
 class Round(NamedTuple):
     """One turn of the router's loop: who was offered, what the plugins said, what came of it."""
@@ -77,8 +102,10 @@ class Trace:
         self.at: datetime = message.received_at
         self.mail_from: str = message.mail_from
         rcpt_tos = message.rcpt_tos
-        self.rcpt_tos: tuple[str, ...] = rcpt_tos[:MAX_RECIPIENTS]
         self.recipients: int = len(rcpt_tos)
+        self.rcpt_tos: tuple[str, ...] = (
+            rcpt_tos if self.recipients <= MAX_RECIPIENTS else rcpt_tos[:MAX_RECIPIENTS]
+        )
         self.size: int = message.size
         self.attempts: list[Attempt] = []
         """All there were, oldest first."""
@@ -169,6 +196,8 @@ def _attempt(attempt: Attempt) -> Mapping[str, object]:
 speaking: ContextVar[tuple[Trace, Who] | None] = ContextVar("smtp_router_speaking", default=None)
 """Whose notes those are that are made from now on: for which message, by which plugin's hook. Tasks have
 theirs of their own."""
+
+speak = speaking.set  # found once: to look up a method of what is imported makes an object each time
 
 
 @contextmanager

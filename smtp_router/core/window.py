@@ -10,8 +10,8 @@ TICK_S = 0.001
 """How much later than by the book a window opens: the instant itself may be a rounding error short."""
 
 LATEST = 100
-_SPARE = 25
-"""Values that are kept beyond those, so that they need not be moved at each."""
+_MOST = LATEST + 25
+"""So many values are kept, that they need not be moved at each."""
 
 WEIGHT = 1 / 8
 """Of the newest value in the average; as for a round-trip time in TCP (RFC 6298 2.3)."""
@@ -23,7 +23,7 @@ class Window:
     One part remembers a number, not every event, so a busy hour takes no more memory than a quiet one.
     """
 
-    __slots__ = ("_before", "_ends", "_newest", "_older", "_part", "_per_second", "seconds")
+    __slots__ = ("_before", "_older", "_part", "_per_second", "ends", "newest", "seconds")
 
     def __init__(self, seconds: float) -> None:
         """Nothing has happened yet."""
@@ -31,33 +31,36 @@ class Window:
         self._per_second = PARTS / seconds
         self._part = 0
         """The newest one in which anything was counted."""
-        self._ends = -math.inf
+        self.ends: float = -math.inf
         """Before this instant it has not ended."""
-        self._newest = 0
+        self.newest: int = 0
         """So many are in it."""
         self._older: list[list[int]] = []  # [part, count], oldest first
         self._before = 0
         """So many are in those."""
 
     def add(self, now: float) -> None:
-        """Count one more at this instant."""
-        if now >= self._ends:
-            self._begin(math.floor(now * self._per_second))
-        self._newest += 1
+        """Count one more at this instant.
+
+        Who counts each message does these three lines in place: to be called takes longer than they do.
+        """
+        if now >= self.ends:
+            self.begin(now)
+        self.newest += 1
 
     def total(self, now: float) -> int:
         """How many there are at this instant."""
-        count = self._before + self._newest
-        if not count or now < self._ends:
+        count = self._before + self.newest
+        if not count or now < self.ends:
             return count
         self._forget(math.floor(now * self._per_second))
-        return self._before + self._newest
+        return self._before + self.newest
 
     def take_back(self, then: float) -> None:
         """Count one less, as if one of those that were counted at this instant had not happened."""
         part = math.floor(then * self._per_second)
         if part == self._part:
-            self._newest -= self._newest > 0
+            self.newest -= self.newest > 0
             return
         for counted in reversed(self._older):
             if counted[0] == part and counted[1]:
@@ -70,7 +73,7 @@ class Window:
         too_many = self.total(now) - limit + 1
         if too_many <= 0:
             return now
-        for part, count in (*self._older, (self._part, self._newest)):
+        for part, count in (*self._older, (self._part, self.newest)):
             too_many -= count
             if too_many <= 0:
                 return (part + PARTS + 1) / self._per_second + TICK_S
@@ -79,28 +82,29 @@ class Window:
     def clear(self) -> None:
         """Forget all."""
         self._older.clear()
-        self._before = self._newest = 0
+        self._before = self.newest = 0
 
-    def _begin(self, part: int) -> None:
-        """Count in this part from now on."""
-        if part == self._part and self._ends > -math.inf:
+    def begin(self, now: float) -> None:
+        """Count in the part of this instant from now on."""
+        part = math.floor(now * self._per_second)
+        if part == self._part and self.ends > -math.inf:
             return  # its last instants, see below
-        if self._newest:
-            self._older.append([self._part, self._newest])
-            self._before += self._newest
-            self._newest = 0
+        if self.newest:
+            self._older.append([self._part, self.newest])
+            self._before += self.newest
+            self.newest = 0
         self._part = part
         self._forget(part)
         # Rounded twice, the end is off by two steps at most: before this it has not come for sure.
         end = (part + 1) / self._per_second
-        self._ends = math.nextafter(math.nextafter(end, -math.inf), -math.inf)
+        self.ends = math.nextafter(math.nextafter(end, -math.inf), -math.inf)
 
     def _forget(self, part: int) -> None:
         older, oldest = self._older, part - PARTS
         while older and older[0][0] < oldest:
             self._before -= older.pop(0)[1]
         if self._part < oldest:
-            self._newest = 0
+            self.newest = 0
 
 
 Timed = tuple[Sequence[float], int]
@@ -126,7 +130,7 @@ class Latency:
     def add(self, seconds: float) -> None:
         """Take one more."""
         values = self.values
-        if len(values) >= LATEST + _SPARE:
+        if len(values) >= _MOST:
             self.values = values = values[-LATEST:]
         self.average += (seconds - self.average) * (WEIGHT if values else 1)
         values.append(seconds)

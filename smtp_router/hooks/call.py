@@ -10,7 +10,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import permutations
 from operator import attrgetter
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message, has_octets
 from smtp_router.core.outcome import Attempt
-from smtp_router.core.trace import Trace, Who, speaking
+from smtp_router.core.trace import Answers, Trace, Who, speak
 from smtp_router.errand import in_task
 
 log = logging.getLogger(__name__)
@@ -42,20 +42,30 @@ class HookCall:
         hook: the hook's name.
         function: the bound function.
         arguments: which of the hook's arguments it takes, by position in the hook's own order.
+        shared: the answers of the same hook of another instance.
     """
 
     plugin: str
     hook: str
     function: Callable[..., Any]
     arguments: tuple[int, ...]
+    shared: InitVar[Answers | None] = None
     who: Who = field(init=False, repr=False, compare=False)
     """Plugin and hook, for traces."""
+    answers: Answers = field(init=False, repr=False, compare=False)
+    """Of this hook, for traces."""
     _call: "_Calling" = field(init=False, repr=False, compare=False)
+    _only: int | None = field(init=False, repr=False, compare=False)
+    """Which argument it takes, if that is one, as most do: without a function between, 0.1 us less."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, shared: Answers | None) -> None:
         """See how to call it."""
-        object.__setattr__(self, "who", (self.plugin, self.hook))
+        answers = Answers((self.plugin, self.hook)) if shared is None else shared
+        object.__setattr__(self, "who", answers.who)
+        object.__setattr__(self, "answers", answers)
         object.__setattr__(self, "_call", _CALLING[self.arguments])
+        only = self.arguments[0] if len(self.arguments) == 1 else None
+        object.__setattr__(self, "_only", only)
 
     def begin(self, values: tuple[object, ...], trace: Trace | None = None) -> Any:  # noqa: ANN401
         """Call it, and let nothing out but a value, a refusal or a PluginError.
@@ -73,9 +83,10 @@ class HookCall:
             Defer, Reject: the plugin's decision.
             PluginError: anything else.
         """
-        speaking.set((trace, self.who) if trace else None)
+        speak(None if trace is None else (trace, self.who))
+        only, call = self._only, self._call  # called as a method, it would be looked up slowly
         try:
-            return self._call(self.function, values)
+            return call(self.function, values) if only is None else self.function(values[only])
         except BaseException as error:
             failure = self.failure(error, trace)
             if failure is None:
@@ -366,11 +377,11 @@ def _changed(call: HookCall, message: Message, changed: object, trace: Trace | N
         PluginError: what it returned is none.
     """
     if changed is None:
-        if trace:
-            trace.words.append((call.who, None, False))
+        if trace is not None:
+            trace.words.append(call.answers[None])
         return message
-    if trace:
-        trace.words.append((call.who, "changed", False))
+    if trace is not None:
+        trace.words.append(call.answers["changed"])
     if not isinstance(changed, Message):
         what = f"{call.hook} returned a {type(changed).__name__}, not a Message or None"
         raise PluginError(call.plugin, what)
@@ -392,16 +403,16 @@ def one_of(
         PluginError: it was not offered.
     """
     if found is None:
-        if trace:
-            trace.words.append((call.who, None, False))
+        if trace is not None:
+            trace.words.append(call.answers[None])
         return None
     for chosen in downstreams:
         if chosen is found:
             break
     else:
         chosen = _namesake(call, found, downstreams)
-    if trace:
-        trace.words.append((call.who, chosen.name, False))
+    if trace is not None:
+        trace.words.append(call.answers[chosen.name])
     return chosen
 
 

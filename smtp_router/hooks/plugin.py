@@ -257,6 +257,7 @@ class _Layout:
                 hook=call.hook,
                 function=MethodType(call.function, plugin) if binds else call.function,
                 arguments=call.arguments,
+                shared=call.answers,
             )
             for call, binds in self._calls
         )

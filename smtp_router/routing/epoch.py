@@ -6,7 +6,7 @@ figures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -61,6 +61,12 @@ class Route:
     limits: Limits
     shadow: Shadow | None = None
     canary: Canary | None = None
+    _in_order: tuple[Target, ...] = field(init=False, repr=False, compare=False)
+    """The targets: a method of a read-only mapping takes seven times as long as that of a dict."""
+
+    def __post_init__(self) -> None:
+        """Keep what is asked for at each message."""
+        object.__setattr__(self, "_in_order", tuple(self.targets.values()))
 
     @property
     def all_plugins(self) -> tuple[Plugin, ...]:
@@ -81,7 +87,7 @@ class Route:
         """
         fit: list[Downstream] = []
         resting: list[Target] = []
-        for target in self.left(attempts) if attempts else self.targets.values():
+        for target in self.left(attempts) if attempts else self._in_order:
             offered = target.offered(now)
             if offered is not None:
                 fit.append(offered)

@@ -108,8 +108,14 @@ class Gauge:
         self._delivered += 1
         self._consecutive = 0
         self._latency.add(seconds)
-        account.successes.add(now)
-        server.successes.add(now)
+        window = account.successes  # see `Window.add`
+        if now >= window.ends:
+            window.begin(now)
+        window.newest += 1
+        window = server.successes
+        if now >= window.ends:
+            window.begin(now)
+        window.newest += 1
         return True
 
     def count(
@@ -177,8 +183,7 @@ class Gauge:
 
     def counted(self, state: HealthState, now: float) -> Figures:
         """Figures as they are now, with this state; see `figures`."""
-        rate = 1.0 if self._bad is None else self._success_rate(self._bad, now)
-        latency = self._latency
+        bad, latency = self._bad, self._latency
         values = latency.values
         figures = (
             state,
@@ -186,9 +191,10 @@ class Gauge:
             self._delivered,
             self._failed,
             self._consecutive,
-            rate,
+            1.0 if bad is None else self._success_rate(bad, now),
             latency.average,
-            (values, len(values)),
+            values,
+            len(values),
         )
         if self._bad is None and state is _CLOSED:  # otherwise it changes as time goes by
             self.kept = figures

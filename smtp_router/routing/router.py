@@ -11,6 +11,8 @@ from typing import Protocol
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
+    CLOCK_TOLERANCE_S,
+    DELIVERED,
     OUR_FAULT,
     end_of_attempt,
     give_up,
@@ -20,7 +22,7 @@ from smtp_router.core.decision import (
 from smtp_router.core.downstream import Downstream
 from smtp_router.core.errors import PluginError, Refusal
 from smtp_router.core.message import Message
-from smtp_router.core.outcome import InDoubt, attempted
+from smtp_router.core.outcome import Delivered, InDoubt, attempted
 from smtp_router.core.reply import Reply, with_id
 from smtp_router.core.trace import Trace
 from smtp_router.hooks.call import Chains
@@ -84,10 +86,11 @@ class Router:
         self._epochs = epochs
         self._sender = sender
         self._clock = clock
+        self._instant = clock.now  # as a method of a clock, it would be looked up slowly each time
         self._chance = chance
         self._journal = journal or LoggingJournal()
         self._doubts = doubts or Doubts(clock)
-        self._traces = Traces() if traces is None else traces
+        self._keep = (Traces() if traces is None else traces).add
         self._lines = WaitingLines(clock)
         self._fresh: set[int] = set()
 
@@ -98,7 +101,8 @@ class Router:
             A positive reply only when a downstream has taken the message; otherwise what follows from
             the outcomes, from a plugin's refusal, or `451 4.3.0` for any fault of our own.
         """
-        started = self._clock.now()
+        instant = self._instant
+        started = now = instant()
         trace = Trace(message)
         reply = None
         epoch = self._epochs.current
@@ -107,12 +111,13 @@ class Router:
             if route and route.files and id(route) not in self._fresh and self._is_stale(route):
                 epoch = await self._epochs.refresh()
                 route = epoch.routes.get(message.user)
+                now = instant()
             if route is None:
                 reply = UNKNOWN_USER
             elif self._doubts.known and self._doubts.may_know(message):
                 reply = await self._deliver_again(message, epoch, route, trace, started)
             else:
-                reply = await self._deliver(message, epoch, route, trace, started)
+                reply = await self._deliver(message, epoch, route, trace, started, now=now)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
@@ -123,13 +128,12 @@ class Router:
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
-            self._traces.add(trace)
-            now = self._clock.now()
+            keep = self._keep
+            keep(trace)
+            now = instant()
             self._journal.message(message, trace, now - started, now)
-            for attempt in trace.attempts:
-                if isinstance(attempt.outcome, InDoubt):
-                    self._in_doubt(message, trace, epoch)
-                    break
+            if trace.attempts and not isinstance(trace.attempts[0].outcome, Delivered):
+                self._look_for_doubt(message, trace, epoch)
             if self._doubts.orphans:
                 self._doubts.ended(message)
         return reply
@@ -150,11 +154,12 @@ class Router:
         self, message: Message, epoch: Epoch, route: Route, trace: Trace, started: float
     ) -> Reply:
         """Deliver a message that may have come before, unless it was delivered then."""
-        left_s = started + route.limits.deadline - self._clock.now()
+        left_s = started + route.limits.deadline - self._instant()
         found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
         if isinstance(found, Reply):
             return found
-        reply = await self._deliver(message, epoch, route, trace, started, doubt=found)
+        now = self._instant()
+        reply = await self._deliver(message, epoch, route, trace, started, now=now, doubt=found)
         if found is not None and not reply.is_transient:
             self._doubts.forget(found)
         return reply
@@ -167,28 +172,36 @@ class Router:
         trace: Trace,
         started: float,
         *,
+        now: float,
         doubt: Doubt | None = None,
     ) -> Reply:
-        """Try one downstream after the other, for as long as the table says."""
-        clock, attempts, limits = self._clock, trace.attempts, route.limits
+        """Try one downstream after the other, for as long as the table says.
+
+        It is not asked while there is time and nothing was tried, as nearly always at first.
+        """
+        instant, attempts, limits = self._instant, trace.attempts, route.limits
         chains = route.chains if route.canary is None else self._drawn(route, route.canary, trace)
         deadline = started + limits.deadline
-        while (reply := next_step(attempts, (now := clock.now()) - started, limits)) is None:
+        reply, is_new = None, now < deadline - CLOCK_TOLERANCE_S
+        while is_new or (reply := next_step(attempts, (now := instant()) - started, limits)) is None:
+            is_new = False
             fit, all_rest, left = route.offer(attempts, now)
             if not fit or (self._lines.lines and self._lines.has(route, attempts)):
                 await self._lines.wait(route, attempts, deadline)
-                now = clock.now()
+                now = instant()
                 fit, all_rest, left = route.offer(attempts, now)
             offered = fit if doubt is None else preferred(fit, doubt)
-            are_all = len(offered) == limits.downstreams  # as for almost every message
-            others = () if are_all else left_out(route.targets, offered, attempts, now)
-            trace.begin(offered, others)
+            trace.begin(
+                offered,
+                ()
+                if len(offered) == limits.downstreams  # as for almost every message
+                else left_out(route.targets, offered, attempts, now),
+            )
             if not offered:
-                self._journal.write(
-                    logging.WARNING, "limits used up", used_up_line(message, route, attempts, clock)
-                )
+                line = used_up_line(message, route, attempts, self._clock)
+                self._journal.write(logging.WARNING, "limits used up", line)
                 return without_room(attempts)
-            tried = tuple(attempts)
+            tried = tuple(attempts) if attempts else ()
             chosen = chains.begin_select(message, offered, tried, deadline - now, trace)
             at_once = True
             if chosen is not None and not isinstance(chosen, Downstream):
@@ -209,10 +222,10 @@ class Router:
             if passage is None:
                 continue
             try:
-                now = clock.now()
+                now = instant()
                 changed = chains.begin_before_send(message, chosen, deadline - now, trace)
                 outgoing = changed if isinstance(changed, Message) else await changed
-                began = clock.now()
+                began = instant()
                 outcome = await self._sender.send(
                     outgoing,
                     target.settings,
@@ -221,10 +234,10 @@ class Router:
                     deadline=deadline,
                     on_final=passage.commit,
                 )
-                now = clock.now()
+                now = instant()
                 attempt = attempted(chosen, outcome, now - began)
                 attempts.append(attempt)
-                passage.ended(attempt, now, clock, self._chance)
+                passage.ended(attempt, now, self._clock, self._chance)
             finally:
                 passage.leave()
             self._journal.attempt(message, outgoing, attempt, now)
@@ -232,7 +245,7 @@ class Router:
             if rest is not None:
                 await to_the_end(rest)
         # A delivery's names the router's id, for whoever searches the log later.
-        return with_id(reply, message.id) if reply.is_positive else reply
+        return with_id(reply, message.id) if reply is DELIVERED or reply.is_positive else reply
 
     def _drawn(self, route: Route, canary: Canary, trace: Trace) -> Chains:
         """Whose hooks this message goes through: the user's, or those in which a candidate chooses."""
@@ -248,14 +261,15 @@ class Router:
         """
         if target.quotas and not await target.is_ready():
             return None
-        now = self._clock.now()
+        now = self._instant()
         is_fit = target.has_room(now) and (all_rest or not target.is_resting(now))
         return target.begin(now) if is_fit else None
 
-    def _in_doubt(self, message: Message, trace: Trace, epoch: Epoch) -> None:
-        """Remember who may have a message."""
+    def _look_for_doubt(self, message: Message, trace: Trace, epoch: Epoch) -> None:
+        """Remember who may have a message, if somebody may."""
         names = [one.downstream.name for one in trace.attempts if isinstance(one.outcome, InDoubt)]
-        self._doubts.in_doubt(message, names, trace.reply, for_s=epoch.settings.in_doubt_s)
+        if names:
+            self._doubts.in_doubt(message, names, trace.reply, for_s=epoch.settings.in_doubt_s)
 
     def _log_failure(self, message: Message, event: str, error: Exception, **more: object) -> None:
         log.error(event, extra={"fields": {"id": message.id, **more}}, exc_info=error)

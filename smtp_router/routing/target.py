@@ -13,7 +13,9 @@ from smtp_router.core.breaker import Rules
 from smtp_router.core.clock import Clock
 from smtp_router.core.downstream import Downstream, Figures, HealthState, with_figures
 from smtp_router.core.outcome import Attempt, Deferred, Delivered, InDoubt
+from smtp_router.routing.circuit import Entry
 from smtp_router.routing.health import Change, Gauge
+from smtp_router.routing.lease import Lease
 from smtp_router.routing.limits import Meter, Parts
 from smtp_router.routing.quotas import Quota
 from smtp_router.routing.rest import NEVER, Rest
@@ -21,7 +23,7 @@ from smtp_router.routing.rest import NEVER, Rest
 log = logging.getLogger(__name__)
 
 _CLOSED, _OPEN = HealthState.CLOSED, HealthState.OPEN  # members take long to find, of an enumeration
-_UNTRIED = (_CLOSED, 0, 0, 0, 0, 1.0, 0.0, ((), 0))
+_UNTRIED = (_CLOSED, 0, 0, 0, 0, 1.0, 0.0, (), 0)
 
 
 class Shared(Protocol):
@@ -199,10 +201,21 @@ class Target:
 
     def begin(self, now: float) -> "Passage | None":
         """Begin an attempt now; `None`: other processes have taken the room that there was just now."""
-        parts = () if self.meter is None else self.meter.take(self.limits, now)
+        meter, quotas = self.meter, self.quotas
+        parts = () if meter is None else meter.take(self.limits, now)
         if parts is None:
             return None
-        return Passage(self, self._gauge or self.gauge, self._rest or self.rest, parts, now)
+        passage = Passage()
+        passage.target = self
+        passage.gauge = gauge = self._gauge or self.gauge
+        passage.rest = self._rest or self.rest
+        passage.parts = parts
+        passage.began = now
+        passage.entries = gauge.enter(now)
+        passage.leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
+        passage.committed = False
+        passage.sent = None
+        return passage
 
     async def is_ready(self) -> bool:
         """See that there is a unit of every quota to take; whether there is.
@@ -236,48 +249,49 @@ class Target:
 
 
 class Passage:
-    """One attempt, counted from the choice of the downstream to its end, whatever that is."""
+    """One attempt, counted from the choice of the downstream to its end, whatever that is.
+
+    `Target.begin` fills it in, once for each message: an `__init__` would take as long as all of that.
+    `leave` is to be called, once, whatever becomes of it.
+    """
 
     __slots__ = (
-        "_began",
-        "_committed",
-        "_entries",
-        "_gauge",
-        "_leases",
-        "_parts",
-        "_rest",
-        "_sent",
-        "_target",
+        "began",
+        "committed",
+        "entries",
+        "gauge",
+        "leases",
+        "parts",
+        "rest",
+        "sent",
+        "target",
     )
 
-    def __init__(self, target: Target, gauge: Gauge, rest: Rest, parts: Parts, now: float) -> None:
-        """It begins now; `leave` is to be called, once, whatever becomes of it.
-
-        Args:
-            target: the downstream.
-            gauge: how it fares.
-            rest: the one that it has asked for.
-            parts: what was taken of its meter.
-            now: the present instant.
-        """
-        self._target = target
-        self._gauge = gauge
-        self._rest = rest
-        self._parts = parts
-        self._began = now
-        self._entries = gauge.enter(now)
-        quotas = target.quotas
-        self._leases = [(quota, quota.take()) for quota in quotas] if quotas else ()
-        self._committed = False
-        self._sent: bool | None = None
-        """Whether the downstream has the message, or may have it; `None`: not counted yet."""
+    target: Target
+    """The downstream."""
+    gauge: Gauge
+    """How it fares."""
+    rest: Rest
+    """The one that it has asked for."""
+    parts: Parts
+    """What was taken of its meter."""
+    began: float
+    """When that was."""
+    entries: tuple[Entry, Entry]
+    """How it went into the gauge."""
+    leases: Sequence[tuple[Quota, Lease]]
+    """What was taken of quotas."""
+    committed: bool
+    """Whether the final dot is about to go out, or has."""
+    sent: bool | None
+    """Whether the downstream has the message, or may have it; `None`: not counted yet."""
 
     def commit(self) -> None:
         """The final dot is about to go out: from now on the downstream may have it."""
-        if self._leases and not self._committed:
-            for quota, lease in self._leases:
+        if self.leases and not self.committed:
+            for quota, lease in self.leases:
                 quota.commit(lease)
-        self._committed = True
+        self.committed = True
 
     def ended(self, attempt: Attempt, now: float, clock: Clock, chance: Callable[[], float]) -> None:
         """Count what became of it.
@@ -288,23 +302,23 @@ class Passage:
             clock: for the log.
             chance: gives a number from 0 to 1.
         """
-        outcome, gauge, rest = attempt.outcome, self._gauge, self._rest
+        outcome, gauge, rest = attempt.outcome, self.gauge, self.rest
         if (
             outcome.__class__ is Delivered
             and rest.asked_at == NEVER
             and gauge.delivered(attempt.seconds, now)
         ):
-            self._sent = True
+            self.sent = True
             return
-        target = self._target
+        target = self.target
         changes = gauge.count(
-            self._entries, outcome, attempt.seconds, now, rules=target.rules, chance=chance
+            self.entries, outcome, attempt.seconds, now, rules=target.rules, chance=chance
         )
-        gauge.leave(self._entries)
-        self._sent = isinstance(outcome, Delivered | InDoubt)
+        gauge.leave(self.entries)
+        self.sent = isinstance(outcome, Delivered | InDoubt)
         match outcome:
             case Delivered():
-                if rest.delivered(self._began):
+                if rest.delivered(self.began):
                     changes = [*changes, Change(Blame.USER, None)]
             case Deferred(rest_s=seconds) if seconds and rest.ask(seconds, now, str(outcome)):
                 changes = [*changes, Change(Blame.USER, rest.until)]
@@ -315,23 +329,23 @@ class Passage:
 
     def leave(self) -> None:
         """Keep what was taken of limits, or give it back; without an outcome, go by the final dot."""
-        sent = self._sent
+        sent = self.sent
         if sent is None:
-            self._gauge.leave(self._entries)
-            sent = self._committed
-        meter = self._target.meter
+            self.gauge.leave(self.entries)
+            sent = self.committed
+        meter = self.target.meter
         if meter is not None:
-            if self._leases:
+            if self.leases:
                 self._settle(sent=sent)
             if not sent:
-                meter.give_back(self._parts, self._began)
+                meter.give_back(self.parts, self.began)
             meter.leave()
 
     def _settle(self, *, sent: bool) -> None:
         """Use the units that were taken of quotas, or give them back."""
         if sent:
             self.commit()
-        for quota, lease in self._leases:
+        for quota, lease in self.leases:
             if not sent:
-                quota.take_back(lease, committed=self._committed)
+                quota.take_back(lease, committed=self.committed)
             quota.leave(lease)

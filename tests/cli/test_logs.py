@@ -234,6 +234,17 @@ def test_any_reply_and_any_sender_are_in_quick_lines(code: int, enhanced: str, t
         assert_alike([(told, 1.0)], unchanged=False, mixed=False)
 
 
+def test_each_line_counts_its_own_recipients() -> None:
+    told = delivered_to("a")
+    fewer = told.message.replace(rcpt_tos=told.message.rcpt_tos[:1])
+    more = told.message.replace(rcpt_tos=("b@example.net", "c@example.net"))
+    several = [
+        told._replace(message=one, outgoing=two) for one in (fewer, more) for two in (fewer, more)
+    ]
+    assert_alike([(one, 1.0) for one in several], unchanged=False, mixed=False)
+    assert_alike([(one, 1.0) for one in several], unchanged=False, mixed=True)
+
+
 @given(
     st.integers(0, 4 * 10**12).map(lambda number: number / 1000) | st.floats(0, 4e9),
     st.lists(st.integers(0, 2200).map(lambda number: number / 1e6), min_size=1, max_size=9),

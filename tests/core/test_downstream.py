@@ -12,7 +12,7 @@ from smtp_router import Attempt, Delivered, Downstream, Health, HealthState
 from smtp_router.core.downstream import Figures, with_figures
 from smtp_router.core.outcome import attempted
 
-FIGURES: Figures = (HealthState.HALF_OPEN, 1, 2, 3, 4, 0.5, 0.25, ([0.75, 2.0], 1))
+FIGURES: Figures = (HealthState.HALF_OPEN, 1, 2, 3, 4, 0.5, 0.25, [0.75, 2.0], 1)
 HEALTH = Health(
     state=HealthState.HALF_OPEN,
     in_flight=1,

@@ -52,6 +52,15 @@ def test_the_hooks_and_their_arguments_are_those_of_the_design() -> None:
     }
 
 
+def test_what_instances_of_a_class_answer_is_kept_once_for_all() -> None:
+    validator = Validator()
+    (_,), (one,), (another,) = (validator.calls("mine", Algorithm()) for _ in range(3))
+    assert one.answers is another.answers
+    assert one.answers["a"] == (("mine", "select_downstream"), "a", False)
+    (other,) = validator.calls("other", Algorithm())
+    assert other.answers["a"] == (("other", "select_downstream"), "a", False)
+
+
 def test_a_module_with_marked_functions_is_one() -> None:
     found = module(FUNCTION + "@hookimpl\nasync def after_send(): ...\n")
     assert target_of("mine", found) is found

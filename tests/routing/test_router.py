@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smtp_router import Outcome, Reply
-from smtp_router.core.decision import IN_DOUBT, OUR_FAULT, TOO_LATE, UNREACHABLE
+from smtp_router.core.decision import CLOCK_TOLERANCE_S, IN_DOUBT, OUR_FAULT, TOO_LATE, UNREACHABLE
 from smtp_router.routing.router import UNKNOWN_USER
 from tests.routing.bench import FIRST, Bench, failures, records
 from tests.support import (
@@ -466,6 +466,12 @@ async def test_no_downstream_is_tried_after_the_deadline(tmp_path: Path) -> None
     )
     assert await bench.route() == TOO_LATE
     assert bench.sender.names == ["a"]
+
+
+async def test_no_downstream_is_tried_if_there_is_no_time_at_all(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, settings={"deadline_s": CLOCK_TOLERANCE_S})
+    assert await bench.route() == TOO_LATE
+    assert bench.sender.names == []
 
 
 async def test_hooks_may_await_while_the_clock_is_another_than_the_loops(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ import pytest
 
 from smtp_router import Deferred, Stage
 from smtp_router.core.breaker import Rules
-from smtp_router.core.trace import MAX_NOTE_CHARS, MAX_NOTES, MAX_RECIPIENTS, note
+from smtp_router.core.trace import (
+    MAX_ANSWERS,
+    MAX_NOTE_CHARS,
+    MAX_NOTES,
+    MAX_RECIPIENTS,
+    Answers,
+    note,
+)
 from smtp_router.routing.lease import BooksInMemory
 from smtp_router.routing.traces import SHOWN, Traces
 from tests.routing.bench import Bench, records
@@ -306,6 +313,25 @@ async def test_the_last_ones_are_kept_and_found_by_the_beginning_of_their_id(tmp
     assert [trace.id for trace in kept.find("")] == ["m3", "m4"]
     assert [trace.id for trace in kept.find("m4")] == ["m4"]
     assert kept.find("m1") == ()
+
+
+async def test_what_plugins_answer_is_kept_once_for_all_traces(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"algorithm.py": EXPLAINING, "silent.py": SILENT}, plugins=["./silent.py"])
+    for number in range(2):
+        await bench.route(id=f"m{number}")
+    first, second = (
+        [word for one in trace.rounds for word in one.words if not word[2]]
+        for trace in bench.traces.find("m")
+    )
+    assert len(first) == 4
+    assert list(map(id, first)) == list(map(id, second))
+
+
+def test_answers_that_never_come_again_are_not_kept() -> None:
+    answers = Answers(("p", "select_downstream"))
+    for number in range(3 * MAX_ANSWERS):
+        assert answers[str(number)] == (("p", "select_downstream"), str(number), False)
+        assert len(answers) <= MAX_ANSWERS
 
 
 async def test_so_few_are_found_at_once_that_nobody_waits_for_it(tmp_path: Path) -> None:
