@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from smtp_router.config.settings import Settings
+from smtp_router.smtp.newlines import WholeLineEnds
+from smtp_router.smtp.recall import Recall
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer
 
 
 class Offer:
-    """What clients of one listener are told, made once until a reload changes it."""
+    """What clients of one listener are told, made once until a reload changes it; and what they say."""
 
     def __init__(self, site: Site, *, starttls: bool = False, require_tls: bool = False) -> None:
         """Nothing is told yet.
@@ -24,6 +26,10 @@ class Offer:
         """Whether a connection can be encrypted after it has begun."""
         self.require_tls = require_tls
         """Whether it has to be, before AUTH and MAIL."""
+        self.recall = Recall()
+        """What they have said."""
+        self.line_ends = WholeLineEnds()
+        """Looks at their content."""
         self._begin()
 
     def banner(self) -> bytes:

@@ -7,11 +7,13 @@ from smtp_router.core.layout import laid_out
 from smtp_router.core.message import Parameters
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
-from smtp_router.smtp.newlines import has_bare_newlines
+from smtp_router.smtp.newlines import WholeLineEnds
 from smtp_router.smtp.wire import whole_content
 
 MAX_RECEIVED_FIELDS = 100
 """As many and the message goes in circles (RFC 5321 6.3)."""
+LEAST_CIRCLE_OCTETS = MAX_RECEIVED_FIELDS * len("Received:\r\n")
+"""No header that is shorter has so many."""
 MAX_HEADER_OCTETS = 1024 * 1024
 """How much of a header is searched for them; they are on top."""
 USUAL_HEADER_OCTETS = 16 * 1024
@@ -55,11 +57,12 @@ class Transaction:
         content = body.content
         return LOOP if _goes_in_circles(content.pieces) else content
 
-    def end_at_once(self, segment: bytes) -> Stuffed | None:
+    def end_at_once(self, segment: bytes, line_ends: WholeLineEnds) -> Stuffed | None:
         """The same for content that comes whole, as most does, and has room: in a quarter of the steps.
 
         Args:
             segment: what has come, the final dot with it.
+            line_ends: looks for bare newlines.
 
         Returns:
             `None`, if it takes a wire and a body to know what it is, or what is wrong with it.
@@ -68,9 +71,11 @@ class Transaction:
         if content is None:
             return None
         size = len(content)
-        if size > self.settings.max_message_bytes or has_bare_newlines(content):
+        if size > self.settings.max_message_bytes or line_ends.has_bare(content):
             return None
-        return Stuffed((content,), size) if _has_short_header(content) else None
+        if size >= LEAST_CIRCLE_OCTETS and not _has_short_header(content):
+            return None
+        return Stuffed((content,), size)
 
 
 def too_big(settings: Settings) -> Reply:
@@ -82,7 +87,9 @@ def too_big(settings: Settings) -> Reply:
 def _has_short_header(piece: bytes) -> bool:
     """Whether the header ends in this first piece, and has fewer lines than it may have `Received:`."""
     end = piece.find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS)
-    return end >= 0 and piece.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS
+    if end < LEAST_CIRCLE_OCTETS:
+        return end >= 0
+    return piece.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS
 
 
 def _goes_in_circles(pieces: tuple[bytes, ...]) -> bool:
