@@ -3,7 +3,6 @@
 from smtp_router.config.settings import Settings
 from smtp_router.core.content import Stuffed, head_of
 from smtp_router.core.headers import count_fields, header_end
-from smtp_router.core.layout import laid_out
 from smtp_router.core.message import Parameters
 from smtp_router.core.reply import Reply
 from smtp_router.smtp.body import Body
@@ -24,15 +23,13 @@ LOOP = Reply(code=554, enhanced="5.4.6", text="The message goes in circles")
 NO_ROOM = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try again later")
 
 
-@laid_out
 class Transaction:
     """What MAIL, RCPT, DATA and BDAT have brought so far."""
 
-    # How every transaction begins
-    body: Body | None = None
-    """The content, from DATA or the first chunk on."""
-    failed = False
-    """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
+    __slots__ = (
+        *("body", "failed", "mail_from", "mail_parameters"),
+        *("rcpt_parameters", "rcpt_tos", "settings"),
+    )
 
     def __init__(self, mail_from: str, mail_parameters: Parameters, settings: Settings) -> None:
         """MAIL was said."""
@@ -42,6 +39,10 @@ class Transaction:
         self.mail_parameters = mail_parameters
         self.rcpt_tos: list[str] = []
         self.rcpt_parameters: list[Parameters] = []
+        self.body: Body | None = None
+        """The content, from DATA or the first chunk on."""
+        self.failed = False
+        """Whether a chunk was refused, which RSET has to follow (RFC 3030 2)."""
 
     def end(self) -> Stuffed | Reply:
         """The content is complete: what to route, or why not."""
