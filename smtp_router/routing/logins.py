@@ -76,10 +76,11 @@ class Logins:
         """
         digest = self._digest_begun.copy()  # as in `_keyed`, which would be a call
         digest.update(response)
-        success = self._remembered.get(digest.digest())
-        if success is None or self._now() >= success.until:
+        success, now = self._remembered.get(digest.digest()), self._now
+        if success is None or now() >= success.until:
             return None
-        if success.epoch() is not epoch:
+        known_in = success.epoch
+        if known_in() is not epoch:
             route = epoch.routes.get(success.login)
             if route is None or self._of_stored(route.user.password.reveal()) != success.stored:
                 return None

@@ -57,7 +57,6 @@ class ClientSession(Link):
 
     # How every session begins, as above
     _later: asyncio.Handle | None = None
-    _held_octets = 0
     _cancelled = False
     _draining = False
     _is_early = False
@@ -69,6 +68,7 @@ class ClientSession(Link):
         """A client has connected: it hears the banner before anything it says is answered."""
         self.transport = transport
         self._work: Errand | None = None
+        self._held_octets = 0
         common = self._common
         peer = self._told_peer
         if peer is None:
@@ -366,7 +366,8 @@ class ClientSession(Link):
         result: Answer | None
         try:
             common = self._common
-            reply = await common.site.route(message)
+            route = common.site.route
+            reply = await route(message)
             transport = self.transport
             if transport is None or transport.is_closing() or self._closing_since is not None:
                 self._routed = None
