@@ -11,8 +11,9 @@ from smtp_router.smtp.wire import whole_content
 
 MAX_RECEIVED_FIELDS = 100
 """As many and the message goes in circles (RFC 5321 6.3)."""
-LEAST_CIRCLE_OCTETS = MAX_RECEIVED_FIELDS * len("Received:\r\n")
-"""No header that is shorter has so many."""
+LEAST_CIRCLE_OCTETS = MAX_RECEIVED_FIELDS * len("Received:\n")
+"""No header that is shorter has so many, even if bare LFs pass for line ends."""
+_LEAST_CRLF_CIRCLE_OCTETS = MAX_RECEIVED_FIELDS * len("Received:\r\n")
 MAX_HEADER_OCTETS = 1024 * 1024
 """How much of a header is searched for them; they are on top."""
 USUAL_HEADER_OCTETS = 16 * 1024
@@ -74,7 +75,7 @@ class Transaction:
         size = len(content)
         if size > self.settings.max_message_bytes or line_ends.has_bare(content):
             return None
-        if size >= LEAST_CIRCLE_OCTETS and not _has_short_header(content):
+        if size >= _LEAST_CRLF_CIRCLE_OCTETS and not _has_short_header(content):
             return None
         return Stuffed((content,), size)
 
@@ -88,8 +89,10 @@ def too_big(settings: Settings) -> Reply:
 def _has_short_header(piece: bytes) -> bool:
     """Whether the header ends in this first piece, and has fewer lines than it may have `Received:`."""
     end = piece.find(b"\r\n\r\n", 0, USUAL_HEADER_OCTETS)
-    if end < LEAST_CIRCLE_OCTETS:
-        return end >= 0
+    if end < 0:
+        return False
+    if end + len(b"\r\n") < LEAST_CIRCLE_OCTETS:  # to count takes seven instructions an octet
+        return True
     return piece.count(b"\n", 0, end + 2) < MAX_RECEIVED_FIELDS
 
 
