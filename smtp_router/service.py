@@ -105,6 +105,8 @@ class Service:
         self.settings: Settings = epochs.current.settings
         """The settings that count now."""
         self._routes = epochs.current.routes
+        self.user_at = epochs.current.networks.user_at
+        """The user that clients from an address are without a login."""
         files = max_files()
         self._sender = SmtpSender(
             max_connections=max((files - RESERVED_FILES) // 2, 1), part=fellows.part
@@ -316,13 +318,10 @@ class Service:
     def _take_up(self, epoch: Epoch) -> None:
         """Another epoch is at work: what sessions ask for with each message is at hand."""
         self.settings, self._routes = epoch.settings, epoch.routes
+        self.user_at = epoch.networks.user_at
         self.guard.follow(epoch.settings)
 
     # What sessions need (see `smtp_router.smtp.site.Site`)
-
-    def user_at(self, address: str) -> str | None:
-        """The user that clients from this address are without a login."""
-        return self._epochs.current.networks.user_at(address)
 
     def mail_refusal(self, user: str, mail_from: str) -> Reply | None:
         """Why this user may not send this message now; `None` if it may, and then it counts."""

@@ -38,11 +38,9 @@ _PLAIN_EHLO = re.compile(rb"EHLO ([A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9
 # same of it.
 _ATOM = rb"[A-Za-z0-9!#$&'*+/=?^_`{|}~%-]++"
 _PLAIN = rb":<(" + _ATOM + rb"(?:\." + _ATOM + rb")*+@[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+)>"
-_PLAIN_MAIL = re.compile(
-    rb"(?i:MAIL FROM)"
-    + _PLAIN
-    + rb"(?: (?i:SIZE)=([0-9]{1,20}))?(?: (?i:BODY)=((?i:7BIT|8BITMIME)))?\r\n"
-)
+_PLAIN_PARAMETERS = rb"(?: (?i:SIZE)=([0-9]{1,20}))?(?: (?i:BODY)=((?i:7BIT|8BITMIME)))?\r\n"
+_PLAIN_MAIL = re.compile(rb"(?i:MAIL FROM)" + _PLAIN + _PLAIN_PARAMETERS)
+_BEHIND_PATH = re.compile(_PLAIN_PARAMETERS)
 _PLAIN_RCPT = re.compile(rb"(?i:RCPT TO)" + _PLAIN + rb"\r\n")
 _MAX_PLAIN_OCTETS = 65
 """Of such an address; no label in it is longer than the 63 octets that it may have (RFC 1035 2.3.4)."""
@@ -149,11 +147,24 @@ def plain_mail(command: bytes) -> tuple[str, Parameters] | None:
     address = plain[1]
     if len(address) > _MAX_PLAIN_OCTETS:
         return None
-    if plain.lastindex == 1:
-        return address.decode(), NO_PARAMETERS
-    given = {"SIZE": plain[2], "BODY": plain[3]}
-    parameters = {word: value.decode() for word, value in given.items() if value}
-    return address.decode(), MappingProxyType(parameters)
+    return address.decode(), _given(plain[2], plain[3])
+
+
+def plain_mail_parameters(rest: bytes) -> Parameters | None:
+    """The parameters of a plain MAIL; otherwise as `plain_mail`.
+
+    Args:
+        rest: all behind the path.
+    """
+    plain = _BEHIND_PATH.fullmatch(rest)
+    return None if plain is None else _given(plain[1], plain[2])
+
+
+def _given(size: bytes | None, body: bytes | None) -> Parameters:
+    if size is None and body is None:
+        return NO_PARAMETERS
+    given = {"SIZE": size, "BODY": body}
+    return MappingProxyType({word: value.decode() for word, value in given.items() if value})
 
 
 def plain_rcpt(command: bytes) -> str | None:

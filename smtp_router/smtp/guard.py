@@ -130,7 +130,10 @@ class Guard:
     def disconnected(self, address: str) -> None:
         """Count a connection off."""
         self._open -= 1
-        _count_off(self._by_address, address)
+        counts = self._by_address
+        counts[address] = left = counts[address] - 1
+        if not left:
+            del counts[address]
 
     def logged_in(self, user: str, limit: int | None) -> Reply | None:
         """Count a session of a user; the reply to refuse it with, if that user has too many."""
@@ -140,7 +143,10 @@ class Guard:
 
     def logged_out(self, user: str) -> None:
         """Count a session of a user off."""
-        _count_off(self._by_user, user)
+        counts = self._by_user
+        counts[user] = left = counts[user] - 1
+        if not left:
+            del counts[user]
 
     # Content
 
@@ -184,11 +190,3 @@ def network_of(address: str) -> str:
         return str(ipaddress.IPv6Network((address, 64), strict=False))
     except ValueError:
         return address
-
-
-def _count_off(counts: dict[str, int], key: str) -> None:
-    left = counts[key] - 1
-    if left:
-        counts[key] = left
-    else:
-        del counts[key]

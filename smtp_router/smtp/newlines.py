@@ -5,12 +5,24 @@ from io import IncrementalNewlineDecoder
 _CLEAN = (None, "\r\n")
 
 
-def has_bare_newlines(content: bytes) -> bool:
-    """Whether there is a CR or LF that is not part of CRLF, or a NUL: `LineEnds` for a single piece."""
-    text = content.decode("latin-1")  # a character for each octet, and looking for one takes a sixth
-    decoder = IncrementalNewlineDecoder(None, False)  # noqa: FBT003 - nothing is translated
-    decoder.decode(text, True)  # noqa: FBT003 - it is the last piece
-    return decoder.newlines not in _CLEAN or "\0" in text
+class WholeLineEnds:
+    """Looks for the same as `LineEnds` in content that comes whole: with one decoder for all of it."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        """Nothing is seen yet."""
+        self._decoder = IncrementalNewlineDecoder(None, translate=False)
+
+    def has_bare(self, content: bytes) -> bool:
+        """Whether there is a CR or LF that is not part of CRLF, or a NUL."""
+        text = content.decode("latin-1")  # a character for each octet, and looking for one takes a sixth
+        decoder = self._decoder
+        decoder.decode(text, True)  # noqa: FBT003 - it is the last piece
+        if decoder.newlines in _CLEAN and "\0" not in text:
+            return False
+        decoder.reset()  # else it would go on telling what it has seen here
+        return True
 
 
 class LineEnds:

@@ -1,14 +1,14 @@
 """What one listener offers: told with the banner and with EHLO, the same to many clients."""
 
-from collections.abc import Mapping
-
 from smtp_router.config.settings import Settings
+from smtp_router.smtp.newlines import WholeLineEnds
+from smtp_router.smtp.recall import Recall
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.steps import Answer
 
 
 class Offer:
-    """What clients of one listener are told, made once until a reload changes it."""
+    """What clients of one listener are told, made once until a reload changes it; and what they say."""
 
     def __init__(self, site: Site, *, starttls: bool = False, require_tls: bool = False) -> None:
         """Nothing is told yet.
@@ -24,6 +24,10 @@ class Offer:
         """Whether a connection can be encrypted after it has begun."""
         self.require_tls = require_tls
         """Whether it has to be, before AUTH and MAIL."""
+        self.recall = Recall()
+        """What they have said."""
+        self.line_ends = WholeLineEnds()
+        """Looks at their content."""
         self._begin()
 
     def banner(self) -> bytes:
@@ -32,8 +36,8 @@ class Offer:
             self._begin()
         return self._banner
 
-    def ehlo(self) -> Mapping[tuple[bool, bool], Answer]:
-        """The replies to EHLO, by whether the connection is encrypted and whether AUTH is offered."""
+    def ehlo(self) -> tuple[tuple[Answer, Answer], tuple[Answer, Answer]]:
+        """The replies to EHLO, by whether the connection is encrypted, then whether AUTH is offered."""
         if self.site.settings is not self._settings:
             self._begin()
         return self._ehlo
@@ -41,11 +45,11 @@ class Offer:
     def _begin(self) -> None:
         self._settings: Settings = self.site.settings
         self._banner = b"220 %b ESMTP smtp-router\r\n" % self._settings.hostname.encode()
-        self._ehlo = {
-            (encrypted, may_log_in): Answer(self._lines(encrypted=encrypted, may_log_in=may_log_in))
-            for encrypted in (False, True)
-            for may_log_in in (False, True)
-        }
+        self._ehlo = self._replies(encrypted=False), self._replies(encrypted=True)
+
+    def _replies(self, *, encrypted: bool) -> tuple[Answer, Answer]:
+        without, with_auth = (self._lines(encrypted=encrypted, may_log_in=may) for may in (False, True))
+        return Answer(without), Answer(with_auth)
 
     def _lines(self, *, encrypted: bool, may_log_in: bool) -> bytes:
         settings = self._settings

@@ -56,6 +56,13 @@ def envelope(peer: Peer, message: Message, size: int) -> str:
         ValueError: there is a control character in what a plugin put into the envelope.
     """
     offered, mail_from, rcpt_tos = peer.extensions, message.mail_from, message.rcpt_tos
+    # As nearly always: the same as below, in two thirds of the instructions.
+    if len(rcpt_tos) == 1 and not message.mail_parameters and "size" in offered:
+        rcpt_to = rcpt_tos[0]
+        words = mail_from + rcpt_to
+        told = "dsn" in offered and any(message.rcpt_parameters)
+        if words.isascii() and words.isprintable() and not told:
+            return f"MAIL FROM:<{mail_from}> SIZE={size}\r\nRCPT TO:<{rcpt_to}>\r\n"
     words = mail_from + "".join(rcpt_tos)
     parameters = f" SIZE={size}" if "size" in offered else ""
     # the addresses, which a plugin may have changed, may need SMTPUTF8 without a word in the parameters
@@ -63,9 +70,9 @@ def envelope(peer: Peer, message: Message, size: int) -> str:
         parameters += mail_parameters(peer, message)
         words += parameters
     if "dsn" in offered and any(message.rcpt_parameters):
-        told = [f"{to}>{_rcpt_parameters(message, position)}" for position, to in enumerate(rcpt_tos)]
-        words += "".join(told)
-        rcpts = "\r\nRCPT TO:<".join(told)
+        lines = [f"{to}>{_rcpt_parameters(message, position)}" for position, to in enumerate(rcpt_tos)]
+        words += "".join(lines)
+        rcpts = "\r\nRCPT TO:<".join(lines)
     else:
         rcpts = ">\r\nRCPT TO:<".join(rcpt_tos) + ">"
     if not words.isprintable() and _CONTROL.search(words):

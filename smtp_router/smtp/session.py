@@ -21,11 +21,10 @@ from smtp_router.smtp import login
 from smtp_router.smtp.challenges import challenges_class
 from smtp_router.smtp.conversation import Conversation
 from smtp_router.smtp.encryption import FULL_OCTETS, encrypt
-from smtp_router.smtp.guard import Guard
-from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, Link
+from smtp_router.smtp.link import MAX_PIPELINED_OCTETS, NOWHERE, Common, Link
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.outbox import Outbox
-from smtp_router.smtp.patience import LINGER_S, Patience
+from smtp_router.smtp.patience import LINGER_S
 from smtp_router.smtp.register import Register
 from smtp_router.smtp.site import Site
 from smtp_router.smtp.sockets import has_spoken
@@ -54,17 +53,10 @@ READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
 class ClientSession(Link):
     """The protocol of one connection; see `session_class`."""
 
-    _site: Site
-    _offer: Offer
-    _context: ssl.SSLContext | None
-    _register: Register["ClientSession"]
-    _guard: Guard
     _conversation: Conversation
 
-    # How every session begins
-    _work: Errand | None = None
+    # How every session begins, as above
     _later: asyncio.Handle | None = None
-    _held_octets = 0
     _cancelled = False
     _draining = False
     _is_early = False
@@ -75,17 +67,19 @@ class ClientSession(Link):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it hears the banner before anything it says is answered."""
         self.transport = transport
-        self._patience = Patience()
-        peer = self._peer
-        if not self._peer_is_told:
+        self._work: Errand | None = None
+        self._held_octets = 0
+        common = self._common
+        peer = self._told_peer
+        if peer is None:
             peername = transport.get_extra_info("peername")
-            if isinstance(peername, tuple):
-                self._peer = peer = (unmapped(peername[0]), peername[1])
-        tls = None if self._context is None else facts(transport)
-        self._conversation = conversation = Conversation(self._offer, peer, tls)
-        self._register.add(self)
+            peer = (unmapped(peername[0]), peername[1]) if isinstance(peername, tuple) else NOWHERE
+        self._peer = peer
+        tls = None if common.context is None else facts(transport)
+        self._conversation = conversation = Conversation(common.offer, peer, tls)
+        common.register.add(self)
         descriptor = transport.get_extra_info("socket").fileno()
-        refusal = self._guard.connected(peer[0], descriptor)
+        refusal = common.guard.connected(peer[0], descriptor)
         if conversation.user is not None:
             refusal = conversation.count(conversation.user) or refusal
         if refusal is not None:
@@ -94,13 +88,13 @@ class ClientSession(Link):
         elif tls is not None:
             # What was sent along with the handshake comes now, or (uvloop) in the next turn.
             self._is_early = True
-            self.loop.call_soon(self.loop.call_soon, self._greet_late)
+            common.loop.call_soon(common.loop.call_soon, self._greet_late)
         elif has_spoken(descriptor):
             self._refuse_early_talker()
         else:
             self._is_idle = True
             # At once: it is the end of a turn already, and the outbox would make it one turn more.
-            transport.write(self._offer.banner())
+            transport.write(common.offer.banner())
 
     def data_received(self, data: bytes) -> None:
         """Octets have come.
@@ -116,8 +110,8 @@ class ClientSession(Link):
             except Exception as error:  # noqa: BLE001 - as in `_step`
                 step = self._fault(error)
             if step.__class__ is Answer:
-                self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # it is open
-                self._patience.heard_at = None
+                self._common.outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # it is open
+                self._heard = True
                 return
             if step.__class__ is Message:
                 self._submit(step)
@@ -131,7 +125,7 @@ class ClientSession(Link):
     def _go_on(self, step: Step) -> None:
         """Do what follows from a segment now and then: once a session, or seldom."""
         if isinstance(step, Farewell):
-            self._outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # as above
+            self._common.outbox.write(self.transport, step.octets)  # type: ignore[arg-type]  # as above
             self._close()
         else:
             self._is_idle = False
@@ -158,7 +152,7 @@ class ClientSession(Link):
 
     def eof_received(self) -> bool:
         """The client sends no more: it is gone, and a delivery not yet passed on is not made."""
-        self._outbox.flush()
+        self._common.outbox.flush()
         self._begin_closing()
         self._cancel_task()
         return False
@@ -201,7 +195,7 @@ class ClientSession(Link):
             return  # it is our turn
         if self._conversation.awaits_content:
             self._patience.begin_upload()
-        reply = self._patience.verdict(self._site.settings, now)
+        reply = self._patience.verdict(self._common.site.settings, now)
         if reply is not None:
             self._complain("client timed out", reply=str(reply))
             self._say_good_bye(reply)
@@ -210,7 +204,7 @@ class ClientSession(Link):
         self._is_early = False
         if self._closing_since is None and self.transport is not None:
             self._is_idle = True
-            self._outbox.write(self.transport, self._offer.banner())
+            self._common.outbox.write(self.transport, self._common.offer.banner())
 
     def _refuse_early_talker(self) -> None:
         """What speaks before the banner does not listen: it is no mail client (RFC 5321 3.1)."""
@@ -219,25 +213,26 @@ class ClientSession(Link):
             self._say_good_bye(TOO_EARLY)
 
     def _complain(self, cause: str, *, level: int = logging.WARNING, **fields: object) -> None:
-        self._guard.complaints.write(cause, level=level, peer=self._peer[0], **fields)
+        self._common.guard.complaints.write(cause, level=level, peer=self._peer[0], **fields)
 
     def _cancel_task(self) -> None:
         """Once: a second cancellation would end a delivery whose final dot is out."""
         if self._work is not None and not self._cancelled:
             self._cancelled = True
             if self._routed is not None:
-                self._site.gone(self._routed)
+                self._common.site.gone(self._routed)
             self._work.cancel()
 
     def _leave(self) -> None:
         """The connection is lost, and the task is done."""
-        guard, user = self._guard, self._conversation.counted_as
+        common = self._common
+        guard, user = common.guard, self._conversation.counted_as
         if self._held_octets:
             self._hold(0)
         guard.disconnected(self._peer[0])
         if user is not None:
             guard.logged_out(user)
-        self._register.discard(self)
+        common.register.discard(self)
 
     def _part_if_idle(self) -> None:
         working = self._work is not None and not self._challenged  # else the turn is the client's
@@ -251,7 +246,7 @@ class ClientSession(Link):
 
     def _hold(self, octets: int) -> None:
         """Tell how much content is in memory for this session."""
-        self._guard.hold(octets - self._held_octets)
+        self._common.guard.hold(octets - self._held_octets)
         self._held_octets = octets
 
     # From events to answers
@@ -272,7 +267,7 @@ class ClientSession(Link):
                 break
             said = self._follow(self._step(event), said)
         else:
-            self._later = self.loop.call_soon(self._advance)
+            self._later = self._common.loop.call_soon(self._advance)
         if said:
             self._write(said)
         self._settle()
@@ -334,7 +329,7 @@ class ClientSession(Link):
         if isinstance(step, Message):
             self._submit(step)
         elif isinstance(step, LogIn):
-            work = Errand(self.loop, self._run(self._log_in(step)))
+            work = Errand(self._common.loop, self._run(self._log_in(step)))
             if not work.is_done:
                 self._work = work
         elif isinstance(step, Receive):
@@ -353,9 +348,11 @@ class ClientSession(Link):
 
     def _submit(self, message: Message) -> None:
         """Have a message routed; nothing else of the session is answered until that is done."""
-        self._hold(message.size)
+        common = self._common
+        common.guard.hold(message.size - self._held_octets)
+        self._held_octets = message.size
         self._routed = message
-        work = Errand(self.loop, self._route(message))
+        work = Errand(common.loop, self._route(message))
         if not work.is_done:
             self._work = work
 
@@ -369,18 +366,20 @@ class ClientSession(Link):
     async def _route(self, message: Message) -> None:
         result: Answer | None
         try:
-            reply = await self._site.route(message)
+            common = self._common
+            route = common.site.route
+            reply = await route(message)
             transport = self.transport
             if transport is None or transport.is_closing() or self._closing_since is not None:
                 self._routed = None
                 fields = {"id": message.id, "reply": str(reply)}
                 log.warning("client gone before the reply", extra={"fields": fields})
-                self._site.gone(message, reply)
+                common.site.gone(message, reply)
             elif self._is_idle:  # and nothing else was said meanwhile, as nearly always
-                self._outbox.write(transport, f"{reply}\r\n".encode("ascii"))
+                common.outbox.write(transport, f"{reply!s}\r\n".encode())
                 self._work = self._routed = None
-                self._patience.begin_turn()
-                self._guard.hold(-self._held_octets)
+                self._heard = True
+                common.guard.hold(-self._held_octets)
                 self._held_octets = 0
                 return
             result = answer(reply)
@@ -433,15 +432,15 @@ class ClientSession(Link):
             return
         assert self.transport is not None
         self._write(READY_FOR_TLS)
-        self._outbox.flush()
-        self._work = Errand(self.loop, self._run(self._change_over()))
+        self._common.outbox.flush()
+        self._work = Errand(self._common.loop, self._run(self._change_over()))
 
     async def _change_over(self) -> None:
         assert self.transport is not None
-        assert self._context is not None
+        assert self._common.context is not None
         try:
             self.transport = await encrypt(
-                self.transport, self, self._context, is_server=True, handshake_s=TLS_HANDSHAKE_S
+                self.transport, self, self._common.context, is_server=True, handshake_s=TLS_HANDSHAKE_S
             )
         except OSError as error:
             self._complain("TLS handshake failed", level=logging.INFO, error=str(error))
@@ -457,15 +456,15 @@ class ClientSession(Link):
     # Logging in
 
     async def _log_in(self, step: LogIn) -> Answer | None:
-        guard, peer = self._guard, self._peer[0]
+        guard, peer = self._common.guard, self._peer[0]
         if refusal := guard.login_begins(peer):
             return answer(refusal, close=True)
         result = await login.log_in(
             step.mechanism,
             step.initial,
             self._ask,
-            check=self._site.authenticate,
-            find_verifier=self._site.scram_verifier,
+            check=self._common.site.authenticate,
+            find_verifier=self._common.site.scram_verifier,
         )
         if isinstance(result, str):
             guard.login_succeeded(peer)
@@ -491,7 +490,7 @@ def session_class(
     loop: asyncio.AbstractEventLoop,
     outbox: Outbox | None = None,
 ) -> type[ClientSession]:
-    """The class of one listener's sessions: what they share is the class's, so each is cheap to make.
+    """The class of one listener's sessions, who have this in common.
 
     Args:
         site: the router.
@@ -502,15 +501,15 @@ def session_class(
         outbox: where they write; by default, one of their own.
     """
     offer = Offer(site, starttls=settings.tls == "starttls", require_tls=settings.require_tls)
-    own = {
-        "_site": site,
-        "_guard": site.guard,
-        "_offer": offer,
-        "_context": context,
-        "_register": register,
-        "_outbox": outbox or Outbox(loop),
-        "_now": loop.time,
-        "_challenges_class": challenges_class(site.settings.hostname, loop),
-        "loop": loop,
-    }
-    return laid_out(type("ListenerSession", (ClientSession,), own))
+    common = Common(
+        site=site,
+        guard=site.guard,
+        offer=offer,
+        context=context,
+        register=register,
+        outbox=outbox or Outbox(loop),
+        loop=loop,
+        now=loop.time,
+        challenges=challenges_class(site.settings.hostname, loop),
+    )
+    return laid_out(type("ListenerSession", (ClientSession,), {"common": common}))

@@ -21,6 +21,8 @@ _DOT = ord(".")
 _DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
 _END_OCTETS = len(_END)
+_SMALL_OCTETS = 4096
+"""Content above is looked at for single dots first: see `_first_dot_line`."""
 _HELD = _END_OCTETS - 1
 _BEGINNINGS = tuple(_END[:octets] for octets in range(_HELD, 0, -1))
 
@@ -43,6 +45,9 @@ def whole_content(octets: bytes) -> bytes | None:
     Returns:
         What a `Wire` makes of it; `None`, if it takes one to know what these are.
     """
+    if len(octets) <= _SMALL_OCTETS:  # the same in a single search: to find where to look takes longer
+        content, _, rest = octets.partition(_DOT_LINE)
+        return None if rest != b"\r\n" or octets[0] == _DOT else content + b"\r\n"
     if not octets.endswith(_END) or octets[0] == _DOT:
         return None
     end = len(octets) - _END_OCTETS

@@ -69,6 +69,15 @@ def test_another_network_needs_a_login(witness: Witness, tmp_path: Path) -> None
         assert said(client.command(b"MAIL FROM:<a@a.example>")) == (530, "5.7.0")
 
 
+def test_networks_that_a_reload_changes_count_from_then_on(witness: Witness, tmp_path: Path) -> None:
+    with Router(with_user(witness), tmp_path) as router:
+        router.configure(with_user(witness, networks=["127.0.0.0/8"]))
+        router.log.wait("reloaded")
+        with router.connect() as client:
+            assert client.command(EHLO).code == 250
+            assert client.transaction(A, [B], HELLO).code == 250
+
+
 # senders
 
 

@@ -204,3 +204,31 @@ def test_content_that_comes_whole_may_go_in_circles_as_well() -> None:
     field = b"Received: x\r\n"
     assert talk.at_once(talk, 100 * field + b"\r\nhello\r\n.\r\n") is None
     assert isinstance(talk.at_once(talk, 99 * field + b"\r\nhello\r\n.\r\n"), Message)
+
+
+@pytest.mark.parametrize(("circles", "code"), [(99, None), (100, b"554 ")])
+@pytest.mark.parametrize("field", [b"Received:\n", b"Received:\r\n", b"Received: x\r\n"])
+@pytest.mark.parametrize("body", [b"", b"\r\n", b"\r\nhello\r\n", 2_000 * b"\r\n"])
+def test_the_shortest_fields_count_as_well(
+    field: bytes, circles: int, code: bytes | None, body: bytes
+) -> None:
+    """However short a header that goes in circles can be, as a whole and in pieces."""
+    content = circles * field
+    content = content.removesuffix(b"\n").removesuffix(b"\r") + b"\r\n" + body
+    for at_once in (True, False):
+        client = Client("127.0.0.1", at_once=at_once)
+        client.site.settings = replace(
+            client.site.settings,
+            max_message_bytes=10_000,
+            max_memory_bytes=10_000,
+            bare_newlines="accept",
+        )
+        client.site.guard.follow(client.site.settings)
+        for segment in BEGUN:
+            client.say(segment)
+        (step,) = client.say(content + b".\r\n")
+        if code is None:
+            assert isinstance(step, Message)
+        else:
+            assert isinstance(step, Answer)
+            assert step.octets.startswith(code)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from smtp_router.config.load import parse
 from smtp_router.core.message import TLS
 from smtp_router.smtp.conversation import LOGGED_IN, Conversation
+from smtp_router.smtp.guard import BUSY
 from smtp_router.smtp.offer import Offer
 from smtp_router.smtp.steps import LogIn, StartTls, Step
 from tests.site import OpenSite
@@ -91,6 +92,15 @@ def test_somebody_who_is_known_is_let_in_at_once_unless_a_login_from_there_has_f
     assert says() == LOGGED_IN
     site.guard.login_begins("127.0.0.1")
     assert says() == LogIn("PLAIN", RESPONSE)
+
+
+def test_who_logs_in_is_no_longer_counted_as_the_user_of_the_network() -> None:
+    site = Site(SETTINGS)
+    talk = Conversation(Offer(site), ("127.0.0.1", 1))
+    assert talk.count("network") is None
+    talk.logged_in(USER)
+    assert talk.counted_as == USER
+    assert [site.guard.logged_in(user, 1) for user in ("network", USER)] == [None, BUSY]
 
 
 def test_what_is_no_whole_line_is_not_taken_as_a_whole() -> None:

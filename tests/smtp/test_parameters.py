@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from smtp_router.smtp.parameters import Peer, envelope
+from smtp_router.smtp.verdict import AttemptEnded
 from tests.certificates import accepting, trusting, write_certificate
 from tests.rawclient import RawReply
 from tests.running import PASSWORD, USER, Config, Router, downstream, one_user
@@ -334,3 +337,47 @@ def test_no_control_character_gets_into_a_command_wherever_a_plugin_puts_it(
 def test_an_address_may_have_characters_that_cannot_be_seen() -> None:
     message = make_message(rcpt_tos=("b\u00a0b@b.example",))
     assert "RCPT TO:<b\u00a0b@b.example>\r\n" in envelope(DSN, message, 5)
+
+
+ADDRESSES = st.sampled_from(
+    ["a@a.example", "", "b\u00a0b@b.example", "ü@b.example", "c@c.example\r\nX", "\x7f"]
+)
+NOTIFY = {"NOTIFY": "NEVER"}
+
+
+def said(peer: Peer, rcpts: int, changes: dict[str, Any]) -> list[str] | None:
+    """The lines to so many times the same recipient; `None`: it is refused."""
+    each = {name: rcpts * changes[name] for name in ("rcpt_tos", "rcpt_parameters")}
+    try:
+        return envelope(peer, make_message(**changes | each), 5).split("\r\n")
+    except (ValueError, AttemptEnded):
+        return None
+
+
+@given(
+    extensions=st.frozensets(st.sampled_from(["size", "dsn", "smtputf8", "8bitmime"])),
+    mail_from=ADDRESSES,
+    rcpt_to=ADDRESSES,
+    mail_parameters=st.sampled_from([{}, {"SIZE": "1"}, {"RET": "FULL"}, {"BODY": "8BITMIME"}]),
+    rcpt_parameters=st.sampled_from([(), ({},), (NOTIFY,)]),
+)
+@example(frozenset({"size", "dsn"}), "a@a.example", "b@b.example", {}, (NOTIFY,))
+@example(frozenset({"size", "smtputf8"}), "a@a.example", "ü@b.example", {}, ())
+@example(frozenset({"size"}), "a@a.example", "b@b.example", {"BODY": "8BITMIME"}, ())
+def test_a_single_recipient_gets_what_each_of_several_gets(
+    extensions: frozenset[str],
+    mail_from: str,
+    rcpt_to: str,
+    mail_parameters: dict[str, str],
+    rcpt_parameters: tuple[dict[str, str], ...],
+) -> None:
+    """As it nearly always is a single one, its lines are made at once."""
+    changes: dict[str, Any] = {
+        "mail_from": mail_from,
+        "rcpt_tos": (rcpt_to,),
+        "mail_parameters": mail_parameters,
+        "rcpt_parameters": rcpt_parameters,
+    }
+    peer = Peer(extensions=extensions)
+    one, two = said(peer, 1, changes), said(peer, 2, changes)
+    assert one == (two and [*two[:1], *two[2:]])
