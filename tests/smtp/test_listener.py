@@ -2,6 +2,7 @@
 
 import itertools
 from contextlib import ExitStack
+from threading import Event
 
 import pytest
 
@@ -13,18 +14,21 @@ from tests.desk import LOOPS, Desk, Loop
 def test_clients_that_come_at_once_are_taken_at_once(loop: Loop) -> None:
     clients = 2 * TAKEN_AT_ONCE
     with Desk(loop, max_connections=100) as desk, ExitStack() as connected:
-        seen = [0]
+        seen, all_seen = [0], Event()
 
         def turn() -> None:
             seen.append(desk.counts.sessions)
             if seen[-1] < clients:
                 desk.loop.call_soon(turn)
+            else:
+                all_seen.set()
 
         with desk.held():
             made = [desk.connect(read_banner=False) for _ in range(clients)]
             desk.loop.call_soon_threadsafe(turn)
         for client in made:
             assert connected.enter_context(client).reply().code == 220
+        assert all_seen.wait(10)
         assert max(later - before for before, later in itertools.pairwise(seen)) >= TAKEN_AT_ONCE
 
 
