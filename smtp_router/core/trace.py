@@ -4,9 +4,9 @@ Every message has a trace, and the last ones are kept. So it holds what is at ha
 that holds the message's content.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ class Answers(dict[str | None, Word]):
     def __init__(self, who: Who) -> None:
         """It has said nothing yet."""
         super().__init__()
-        self.who = who
+        self.who: Who = who
 
     def __missing__(self, answer: str | None) -> Word:
         """An answer that is not kept."""
@@ -197,7 +197,8 @@ speaking: ContextVar[tuple[Trace, Who] | None] = ContextVar("smtp_router_speakin
 """Whose notes those are that are made from now on: for which message, by which plugin's hook. Tasks have
 theirs of their own."""
 
-speak = speaking.set  # found once: to look up a method of what is imported makes an object each time
+# Found once: to look up a method of what is imported makes an object each time.
+speak: Callable[[tuple[Trace, Who] | None], Token[tuple[Trace, Who] | None]] = speaking.set
 
 
 @contextmanager
