@@ -11,8 +11,6 @@ from typing import Protocol
 
 from smtp_router.core.clock import Clock
 from smtp_router.core.decision import (
-    CLOCK_TOLERANCE_S,
-    DELIVERED,
     OUR_FAULT,
     end_of_attempt,
     give_up,
@@ -90,7 +88,7 @@ class Router:
         self._chance = chance
         self._journal = journal or LoggingJournal()
         self._doubts = doubts or Doubts(clock)
-        self._keep = (Traces() if traces is None else traces).add
+        self._traces = Traces() if traces is None else traces
         self._lines = WaitingLines(clock)
         self._fresh: set[int] = set()
 
@@ -102,7 +100,7 @@ class Router:
             the outcomes, from a plugin's refusal, or `451 4.3.0` for any fault of our own.
         """
         instant = self._instant
-        started = now = instant()
+        started = instant()
         trace = Trace(message)
         reply = None
         epoch = self._epochs.current
@@ -111,13 +109,12 @@ class Router:
             if route and route.files and id(route) not in self._fresh and self._is_stale(route):
                 epoch = await self._epochs.refresh()
                 route = epoch.routes.get(message.user)
-                now = instant()
             if route is None:
                 reply = UNKNOWN_USER
             elif self._doubts.known and self._doubts.may_know(message):
                 reply = await self._deliver_again(message, epoch, route, trace, started)
             else:
-                reply = await self._deliver(message, epoch, route, trace, started, now=now)
+                reply = await self._deliver(message, epoch, route, trace, started)
         except Refusal as refusal:
             reply = refusal.reply
         except PluginError as error:
@@ -128,8 +125,7 @@ class Router:
             reply = OUR_FAULT
         finally:  # also if the client has gone away, and there is no reply
             trace.reply = reply
-            keep = self._keep
-            keep(trace)
+            self._traces.add(trace)
             now = instant()
             self._journal.message(message, trace, now - started, now)
             if trace.attempts and not isinstance(trace.attempts[0].outcome, Delivered):
@@ -158,8 +154,7 @@ class Router:
         found = await seen_before(self._doubts, message, epoch.settings, within_s=left_s)
         if isinstance(found, Reply):
             return found
-        now = self._instant()
-        reply = await self._deliver(message, epoch, route, trace, started, now=now, doubt=found)
+        reply = await self._deliver(message, epoch, route, trace, started, doubt=found)
         if found is not None and not reply.is_transient:
             self._doubts.forget(found)
         return reply
@@ -172,31 +167,22 @@ class Router:
         trace: Trace,
         started: float,
         *,
-        now: float,
         doubt: Doubt | None = None,
     ) -> Reply:
-        """Try one downstream after the other, for as long as the table says.
-
-        It is not asked while there is time and nothing was tried, as nearly always at first.
-        """
+        """Try one downstream after the other, for as long as the table says."""
         instant, attempts, limits = self._instant, trace.attempts, route.limits
         chains = route.chains if route.canary is None else self._drawn(route, route.canary, trace)
         deadline = started + limits.deadline
-        reply, is_new = None, now < deadline - CLOCK_TOLERANCE_S
-        while is_new or (reply := next_step(attempts, (now := instant()) - started, limits)) is None:
-            is_new = False
+        while (reply := next_step(attempts, (now := instant()) - started, limits)) is None:
             fit, all_rest, left = route.offer(attempts, now)
             if not fit or (self._lines.lines and self._lines.has(route, attempts)):
                 await self._lines.wait(route, attempts, deadline)
                 now = instant()
                 fit, all_rest, left = route.offer(attempts, now)
             offered = fit if doubt is None else preferred(fit, doubt)
-            trace.begin(
-                offered,
-                ()
-                if len(offered) == limits.downstreams  # as for almost every message
-                else left_out(route.targets, offered, attempts, now),
-            )
+            are_all = len(offered) == limits.downstreams  # as for almost every message
+            others = () if are_all else left_out(route.targets, offered, attempts, now)
+            trace.begin(offered, others)
             if not offered:
                 line = used_up_line(message, route, attempts, self._clock)
                 self._journal.write(logging.WARNING, "limits used up", line)
@@ -245,7 +231,7 @@ class Router:
             if rest is not None:
                 await to_the_end(rest)
         # A delivery's names the router's id, for whoever searches the log later.
-        return with_id(reply, message.id) if reply is DELIVERED or reply.is_positive else reply
+        return with_id(reply, message.id) if reply.is_positive else reply
 
     def _drawn(self, route: Route, canary: Canary, trace: Trace) -> Chains:
         """Whose hooks this message goes through: the user's, or those in which a candidate chooses."""

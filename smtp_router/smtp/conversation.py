@@ -295,11 +295,7 @@ class Conversation:
             user: the login name, or `None` when it was refused.
         """
         if user is not None:
-            if self.counted_as is not None:  # as a user from whose network it is
-                self.count(None)
-            self.counted_as = user
-            site = self._site
-            refusal = site.guard.logged_in(user, site.max_sessions(user))
+            refusal = self.count(user)
             if refusal is not None:
                 return answer(refusal, close=True)
             self.user = user

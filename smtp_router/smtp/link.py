@@ -112,9 +112,7 @@ class Link(asyncio.Protocol):
             self._closing_since = self._common.now()
 
     def _close(self) -> None:
-        self._is_idle = False  # from here on as in `_begin_closing`, which would be a call
-        if self._closing_since is None:
-            self._closing_since = self._common.now()
+        self._begin_closing()
         if self.transport is not None:
             self._common.outbox.close(self.transport)
 
