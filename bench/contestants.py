@@ -197,6 +197,16 @@ class Floor(Server):
         super().__init__(folder, "bench.floor_process")
 
 
+class Relay(Server):
+    """The least that a router in Python can do."""
+
+    name = "relay.py"
+
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
+        """Take a folder for its log, and the ports of its downstreams."""
+        super().__init__(folder, "bench.relay_process", *map(str, ports))
+
+
 def _write(folder: Path, listen: Sequence[object], users: Sequence[Mapping[str, object]]) -> Path:
     configuration = {
         "hostname": "bench.example",

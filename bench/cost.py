@@ -23,7 +23,7 @@ from statistics import median
 
 from bench import load, peers, record, report
 from bench.certificate import write_certificate
-from bench.contestants import ROUTER, Contestant, Edge, Floor, Router
+from bench.contestants import ROUTER, Contestant, Edge, Floor, Relay, Router
 from bench.load import Load, Measured
 
 CASES = (
@@ -39,7 +39,7 @@ CASES = (
 )
 SIZES = {"1k": 1024, "10k": 10_240, "100k": 102_400, "5m": 5 << 20}
 PARTS = {"null sender": (), "edge alone": ("--edge-alone",)}
-FLOORS = ("floor.py", "sink.c")
+FLOORS = ("relay.py", "floor.py", "sink.c")
 PEERS = {"haproxy": peers.haproxy, "postfix": peers.postfix}
 BESIDE = (*PARTS, *FLOORS, *PEERS)
 
@@ -72,7 +72,7 @@ def measure(cases: Sequence[str], names: Sequence[str], *, repetitions: int, sec
         clear: list[Contestant] = [
             stack.enter_context(Router(_folder(folder, ROUTER), downstreams=downstreams))
         ]
-        clear += _others(names, folder, sinks[0], stack)
+        clear += _others(names, folder, sinks, stack)
         encrypted: list[Contestant] = []
         if any(each.tls for each in loads.values()):
             own = _folder(folder, "tls")
@@ -102,23 +102,25 @@ def _load_program(loads: dict[str, Load], folder: Path) -> Path:
 
 
 def _others(
-    names: Sequence[str], folder: Path, sink: peers.Peer, stack: ExitStack
+    names: Sequence[str], folder: Path, sinks: Sequence[peers.Peer], stack: ExitStack
 ) -> Iterator[Contestant]:
     """Those of the named who can take part; for each who cannot, stderr says why."""
     for name, options in PARTS.items():
         if name in names:
             yield stack.enter_context(Edge(_folder(folder, name), *options, name=name))
+    if "relay.py" in names:
+        yield stack.enter_context(Relay(_folder(folder, "relay"), [sink.port for sink in sinks]))
     if "floor.py" in names:
         yield stack.enter_context(Floor(_folder(folder, "floor")))
     if not peers.MEASURABLE:
         print("without others: their CPU time is read from /proc, and there is none", file=sys.stderr)
         return
     if "sink.c" in names:
-        yield sink
+        yield sinks[0]
     for name, start in PEERS.items():
         if name in names:
             try:
-                yield stack.enter_context(start(_folder(folder, name), sink.port))
+                yield stack.enter_context(start(_folder(folder, name), sinks[0].port))
             except peers.MissingError as error:
                 print(f"without {name}: {error}", file=sys.stderr)
 

@@ -28,10 +28,7 @@ class Floor(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets have come: whole lines, or content."""
         if self._tail is not None:
-            self._tail = (self._tail + data)[-len(END) :]
-            if self._tail == END:
-                self._tail = None
-                self._transport.write(OTHERWISE)
+            self.content_received(data)
             return
         lines = data.splitlines()
         self._transport.write(b"".join([ANSWERS.get(line[:1], OTHERWISE) for line in lines]))
@@ -39,6 +36,14 @@ class Floor(asyncio.Protocol):
             self._tail = b""
         elif lines[-1] == b"QUIT":
             self._transport.close()
+
+    def content_received(self, data: bytes) -> None:
+        """Content has come, the last of it with its dot."""
+        assert self._tail is not None
+        self._tail = (self._tail + data)[-len(END) :]
+        if self._tail == END:
+            self._tail = None
+            self._transport.write(OTHERWISE)
 
 
 async def _serve() -> None:

@@ -47,11 +47,11 @@ def test_the_bench_of_costs_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     if HAS_OPENSSL:
         cases += ",1k-c2-keep-tls,1k-c2-new-tls"
     file = tmp_path / "costs.json"
-    beside = "null sender,edge alone,floor.py,sink.c"
+    beside = "null sender,edge alone,relay.py,floor.py,sink.c"
     assert cost.main(("--cases", cases, "--beside", beside, *SHORT, "--json", str(file))) == 0
     found = record.read(file).cpu
     assert list(found) == cases.split(",")
-    assert set(found["1k-c2-new"]) >= {"smtp-router", "null sender", "edge alone"}
+    assert set(found["1k-c2-new"]) >= {"smtp-router", "null sender", "edge alone", "relay.py"}
     assert all(
         row["failed"] == 0 and row["per_s"] > 0 for rows in found.values() for row in rows.values()
     )
