@@ -15,6 +15,7 @@ from smtp_router.hooks.plugin import HOOKS
 from smtp_router.testing import ScriptedDownstream
 from tests.running import Process
 from tools.checking import (
+    AT_ONCE,
     CheckError,
     Report,
     expect_all,
@@ -107,12 +108,12 @@ def check_plugins(report: Report, place: Place) -> None:
     wheels: list[Path] = []
     with (
         report.check("smtp-router new-plugin makes a plugin for every hook, and its wheel builds"),
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         wheels += pool.map(lambda name: make(place, name), NEW)
     with (
         report.check("their own tests pass with the installed wheels"),
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         place.install(wheels)
         list(pool.map(lambda name: test(place, name), NEW))

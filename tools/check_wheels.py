@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 import venv
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import Message
@@ -25,6 +25,7 @@ from pathlib import Path
 from tools.check_plugins import Place, check_plugins
 from tools.check_tutorial import walk
 from tools.checking import (
+    AT_ONCE,
     ROOT,
     TIMEOUT_S,
     CheckError,
@@ -121,18 +122,21 @@ def main() -> int:
     report = Report()
     with tempfile.TemporaryDirectory(prefix="smtp-router-wheels-") as name:
         scratch = Path(name)
-        for distribution in distributions:
-            print(distribution.name, flush=True)
-            check_files(report, distribution, scratch / "dist")
+        dist = scratch / "dist"
+        dist.mkdir()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for distribution, building in [
+                (one, pool.submit(build, one, dist)) for one in distributions
+            ]:
+                print(distribution.name, flush=True)
+                check_files(report, distribution, dist, building)
         with ThreadPoolExecutor(1) as pool:
             # Beside all that follows, with which it shares nothing.
-            walked = pool.submit(walk, scratch / "dist", scratch)
+            walked = pool.submit(walk, dist, scratch)
             print("in an empty environment", flush=True)
             check_use(report, distributions, scratch)
             print("plugins that come and go", flush=True)
-            place = Place(
-                environment=scratch / "environment", dist=scratch / "dist", home=scratch / "home"
-            )
+            place = Place(environment=scratch / "environment", dist=dist, home=scratch / "home")
             check_plugins(report, place)
             with report.check(
                 "an author's path, from new-plugin to a real mail, is as the tutorial says"
@@ -163,10 +167,15 @@ def read(folder: Path) -> Distribution:
     )
 
 
-def check_files(report: Report, distribution: Distribution, out: Path) -> None:
-    """Build the sdist, from it the wheel, and look into both."""
+def build(distribution: Distribution, out: Path) -> None:
+    """Build the sdist, and from it the wheel."""
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, distribution.folder)
+
+
+def check_files(report: Report, distribution: Distribution, out: Path, building: Future[None]) -> None:
+    """Wait until both are built, and look into them."""
     with report.check("builds an sdist, and a wheel from the sdist"):
-        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, distribution.folder)
+        building.result()
     wheel = out / f"{distribution.stem}-py3-none-any.whl"
     sdist = out / f"{distribution.stem}.tar.gz"
     package, info = distribution.package, f"{distribution.stem}.dist-info"
@@ -266,9 +275,13 @@ def check_use(report: Report, distributions: list[Distribution], scratch: Path) 
         said = run(python, "-m", "pytest", "-q", "-W", "error", "test_mine.py", cwd=home)
         if not re.search(r"^\d\d+ passed", said, re.MULTILINE):
             raise CheckError(said)
-    for distribution in distributions:
-        with report.check(f"every public name of {distribution.package} has its type"):
-            check_types(environment, distribution.package, home)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for package, checking in [
+            (one.package, pool.submit(check_types, environment, one.package, home))
+            for one in distributions
+        ]:
+            with report.check(f"every public name of {package} has its type"):
+                checking.result()
 
 
 def install(environment: Path, wheels: list[Path]) -> None:

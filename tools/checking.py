@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 300
+AT_ONCE = 2
+"""How many programs run at once, where they share nothing: as many as CI has cores."""
 
 
 class CheckError(Exception):
