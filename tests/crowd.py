@@ -52,7 +52,7 @@ class Crowd:
             messages: how many they send in all; without: until `stop`.
             forgives: whether a session may be lost.
             body: of each message.
-            pause_s: how long each client waits between two messages.
+            pause_s: from one message of a client to its next, unless the first takes longer.
         """
         self.ledgers = ledgers
         self.answers: list[tuple[float, float]] = []
@@ -84,6 +84,8 @@ class Crowd:
                 tasks.create_task(self._client(self._pause_s * number / self._clients))
 
     async def _client(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + wait_s
         await asyncio.sleep(wait_s)
         with _Line(self._port, self._login) as line:
             for number in self._numbers:
@@ -91,7 +93,8 @@ class Crowd:
                 await self._send(line, Sent(f"m{number}@a.example", _recipients(number), content))
                 if self._is_stopping:
                     return
-                await asyncio.sleep(self._pause_s)
+                due += self._pause_s  # not from now on: who once waited for the same would stay in step
+                await asyncio.sleep(due - loop.time())
 
     async def _send(self, line: "_Line", sent: Sent) -> None:
         """Until it is known what became of it."""

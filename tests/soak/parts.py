@@ -40,8 +40,8 @@ FAULTS: Final[tuple[Step, ...]] = (
 SESSION: Final = ("accept", "banner", "ehlo")
 TRANSACTION: Final = ("mail", "rcpt", "data", "final")
 BODY: Final = b"hello\r\n.\r\nbye\r\n"
-PAUSE_S: Final = 2.0
-"""Between two messages of a client: how fast a crowd is that has piled up, is not what is measured."""
+PAUSE_S: Final = 4.0
+"""From one message of a client to its next: how fast a piled-up crowd goes on is not measured here."""
 CONNECT_S: Final = 1.0
 P99_S: Final = CONNECT_S + 0.1
 AFTER_S: Final = 3.0
