@@ -53,7 +53,7 @@ types: $(DEV_READY) ## mypy, strict
 floors: $(DEV_READY) ## an import only points down the floors
 	$(BIN)/lint-imports
 
-# In their order: those files first that have most tests, a few tests of half a minute each came last, one by one.
+# In their order: with the files of most tests first, as xdist would have it, the longest tests come last, one by one.
 SPREAD = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit
