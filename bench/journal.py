@@ -1,6 +1,6 @@
 """What logging and metrics take of a message: microseconds in a loop, the least of many rounds.
 
-    python -m bench.journal [--rounds 40]
+    python -m bench.journal [--rounds 40] [--log-format json]
 
 `lines` are the two about a message that was delivered, with their write to /dev/null at the end of a
 turn of eight messages. `metrics` are how two downstreams fare and what their limits leave, as is asked
@@ -20,7 +20,8 @@ from pathlib import Path
 
 from bench import report
 from bench.contestants import ROOT
-from smtp_router.cli.logs import Lines, journal_of, text_line
+from smtp_router.cli.logs import Lines, journal_of, json_line, text_line
+from smtp_router.cli.words import FORMATS, Format
 from smtp_router.config.load import load
 from smtp_router.core.content import Stuffed
 from smtp_router.core.decision import DELIVERED
@@ -42,13 +43,13 @@ Step = Callable[[int, float], None]
 """One message's part, the number of the message, and the instant."""
 
 
-def measure(rounds: int) -> tuple[float, float]:
+def measure(rounds: int, as_line: Format = text_line) -> tuple[float, float]:
     """Microseconds a message, of lines and of metrics."""
     with Path(os.devnull).open("w", encoding="ascii") as stream:
-        return asyncio.run(_measure(rounds, Lines(stream, text_line)))
+        return asyncio.run(_measure(rounds, Lines(stream, as_line), as_line))
 
 
-async def _measure(rounds: int, log: Lines) -> tuple[float, float]:
+async def _measure(rounds: int, log: Lines, as_line: Format) -> tuple[float, float]:
     settings = load(ROOT / "bench" / "yardstick.yaml").settings
     user = settings.users[0]
     shared = Targets()
@@ -57,7 +58,7 @@ async def _measure(rounds: int, log: Lines) -> tuple[float, float]:
     assert seen is not None
     messages = [_message(number) for number in range(MESSAGES)]
     attempts = [_attempt(seen, number) for number in range(MESSAGES)]
-    lines, metrics = _lines(log, messages, attempts), _metrics(targets, attempts)
+    lines, metrics = _lines(log, as_line, messages, attempts), _metrics(targets, attempts)
     gc.collect()
     gc.disable()
     try:
@@ -81,8 +82,10 @@ async def _round(step: Step) -> float:
     return took * 1e6 / MESSAGES
 
 
-def _lines(lines: Lines, messages: Sequence[Message], attempts: Sequence[Attempt]) -> Step:
-    journal = journal_of(lines.write, text_line, logging.INFO)
+def _lines(
+    lines: Lines, as_line: Format, messages: Sequence[Message], attempts: Sequence[Attempt]
+) -> Step:
+    journal = journal_of(lines.write, as_line, logging.INFO)
     outgoing = [message.with_header("X-Bench", "1") for message in messages]
     traces = [Trace(message) for message in messages]
     for trace, attempt in zip(traces, attempts, strict=True):
@@ -137,8 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says."""
     parser = report.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--log-format", choices=FORMATS, default="text")
     asked = parser.parse_args(arguments)
-    lines, metrics = measure(asked.rounds)
+    lines, metrics = measure(asked.rounds, json_line if asked.log_format == "json" else text_line)
     rows = [("lines", lines), ("metrics", metrics), ("together", lines + metrics)]
     report.show(
         ("", "us a message"), [(name, round(us, 2)) for name, us in rows], markdown=asked.markdown

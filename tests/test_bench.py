@@ -171,10 +171,11 @@ def test_the_bench_of_growth_draws_all_its_panels(
     assert first.stat().st_size == again.stat().st_size
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
 def test_the_bench_of_the_log_takes_lines_and_metrics_together(
-    capsys: pytest.CaptureFixture[str],
+    log_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert journal.main(("--rounds", "1")) == 0
+    assert journal.main(("--rounds", "1", "--log-format", log_format)) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     lines, metrics, together = (float(us) for _, us in rows)
     assert [name for name, _ in rows] == ["lines", "metrics", "together"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TextIO
 
-from smtp_router.cli.journals import FastJournal, QuickJournal
+from smtp_router.cli.journals import JSON, TEXT, FastJournal, QuickJournal
 from smtp_router.cli.words import LEVELS, Format, quoted
 from smtp_router.routing.journal import Journal
 
@@ -56,8 +56,9 @@ def configure(form: str, level: str) -> Journal:
 
 def journal_of(write: Callable[[str], None], as_line: Format, level: int) -> Journal:
     """What writes about attempts and messages; see `FastJournal`."""
-    is_quick = as_line is text_line and level == logging.INFO
-    return (QuickJournal if is_quick else FastJournal)(write, as_line, level)
+    if level == logging.INFO:
+        return QuickJournal(write, as_line, JSON if as_line is json_line else TEXT)
+    return FastJournal(write, as_line, level)
 
 
 class Lines:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_router.cli.journals import _MOST_KNOWN, FastJournal, QuickJournal
+from smtp_router.cli.journals import _MOST_KNOWN, JSON, TEXT, FastJournal, Form, QuickJournal
 from smtp_router.cli.logs import Lines, LinesHandler, journal_of, json_line, text_line
 from smtp_router.cli.words import Format
 from smtp_router.core.downstream import Downstream
@@ -188,6 +188,9 @@ USUAL = st.builds(
 """Most of it is mail that was delivered."""
 
 
+FORMS = ((text_line, TEXT), (json_line, JSON))
+
+
 @given(st.lists(st.tuples(TOLD | USUAL, INSTANTS), min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_quick_lines_are_those_that_are_made_word_by_word(
     several: list[tuple[Told, float]],
@@ -198,13 +201,17 @@ def test_quick_lines_are_those_that_are_made_word_by_word(
 
 
 def assert_alike(several: list[tuple[Told, float]], *, unchanged: bool, mixed: bool) -> None:
-    """See that quick lines are those that are made word by word, as time goes by."""
+    """See that quick lines of both forms are those that are made word by word, as time goes by."""
     now = 0.0
     quick, slow = list[str](), list[str]()
-    journals = (
-        FastJournal(slow.append, text_line, logging.INFO, lambda: now),
-        QuickJournal(quick.append, text_line, logging.INFO, lambda: now),
-    )
+    journals = [
+        journal
+        for as_line, form in FORMS
+        for journal in (
+            FastJournal(slow.append, as_line, logging.INFO, lambda: now),
+            QuickJournal(quick.append, as_line, form, lambda: now),
+        )
+    ]
     for told, now in several:
         for journal in journals:
             for attempt in told.attempts:
@@ -257,7 +264,7 @@ def test_lines_say_the_millisecond_whichever_clock_the_router_goes_by(
     quick, slow = list[str](), list[str]()
     journals = (
         FastJournal(slow.append, text_line, logging.INFO, lambda: wall + passed),
-        QuickJournal(quick.append, text_line, logging.INFO, lambda: wall + passed),
+        QuickJournal(quick.append, text_line, TEXT, lambda: wall + passed),
     )
     for passed in accumulate(pauses):
         for journal in journals:
@@ -268,7 +275,7 @@ def test_lines_say_the_millisecond_whichever_clock_the_router_goes_by(
 def test_a_clock_that_is_set_back_is_seen_a_millisecond_later() -> None:
     wall = 86_400.0
     lines: list[str] = []
-    journal = QuickJournal(lines.append, text_line, logging.INFO, lambda: wall)
+    journal = QuickJournal(lines.append, text_line, TEXT, lambda: wall)
     told = delivered_to("a")
     journal.attempt(told.message, told.outgoing, told.attempts[0], 1.0)
     wall = 3600.0
@@ -292,9 +299,10 @@ def delivered_to(name: str, mail_from: str = "a@example.com") -> Told:
     return Told(message, message, [attempt], reply, "", 0.1)
 
 
-def test_mail_that_was_delivered_has_quick_lines() -> None:
+@pytest.mark.parametrize("form", [TEXT, JSON])
+def test_mail_that_was_delivered_has_quick_lines(form: Form) -> None:
     lines: list[str] = []
-    journal = QuickJournal(lines.append, no_line, logging.INFO)
+    journal = QuickJournal(lines.append, no_line, form)
     told = delivered_to("a")
     for attempt in told.attempts:
         journal.attempt(told.message, told.outgoing, attempt, 0.0)
@@ -316,7 +324,7 @@ def test_a_trace_is_written_behind_its_message_at_debug_and_only_there(as_line: 
 
 def test_senders_that_never_come_again_are_not_kept() -> None:
     lines: list[str] = []
-    journal = QuickJournal(lines.append, no_line, logging.INFO)
+    journal = QuickJournal(lines.append, no_line, TEXT)
     for number in range(3 * _MOST_KNOWN):
         told = delivered_to("a", f"bounce-{number}@example.com")
         journal.attempt(told.message, told.outgoing, told.attempts[0], 0.0)
