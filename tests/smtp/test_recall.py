@@ -1,5 +1,6 @@
 """What is found again is what would be read anew."""
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -26,8 +27,9 @@ MAILS = st.builds(
     st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"", b"\r\n\r\n"]),
 )
 EHLOS = st.builds(
-    lambda name, end: b"EHLO " + name + end,
-    st.sampled_from([b"a.example", b"A.example", b"_", b"", b"-", b"x y", b"[127.0.0.1]"]),
+    lambda verb, name, end: verb + name + end,
+    st.sampled_from([b"EHLO ", b"EHLO ", b"ehlo ", b"EHLO  ", b"HELO "]),
+    st.sampled_from([b"a.example", b"A.example", b"_", b"", b"-", b"x y", b"[127.0.0.1]", b"[1.2]"]),
     st.sampled_from([b"\r\n", b"\r\n", b"", b"\n", b" \r\n"]),
 )
 
@@ -53,6 +55,13 @@ def test_ehlo_says_the_same_the_first_time_and_later(lines: list[bytes]) -> None
         expected = None if name is None else name.decode()
         assert recall.names.get(line) in (None, expected)
         assert recall.name(line) == expected
+
+
+@pytest.mark.parametrize("line", [b"EHLO a\r\n", b"ehlo a.example\r\n", b"ehlo [127.0.1.1]\r\n"])
+def test_the_name_of_a_usual_client_is_kept(line: bytes) -> None:
+    recall = Recall()
+    assert recall.name(line)
+    assert line in recall.names
 
 
 def test_who_has_sent_before_is_found_whatever_the_size() -> None:
