@@ -17,8 +17,9 @@ from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.sender import SmtpSender
 from smtp_router.smtp.verdict import verdict
 from tests.running import Config, downstream, one_user
+from tests.script import NORMAL, Step
 from tests.support import make_message
-from tests.witness import NORMAL, Step, Witness
+from tests.witness import Witness
 
 TERMS = Terms(verdict, Timeouts())
 LOGIN = ("router", "s3cret-word")

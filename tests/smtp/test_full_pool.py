@@ -8,9 +8,10 @@ import pytest
 
 from smtp_router import Deferred, Delivered, Stage
 from smtp_router.smtp.sender import SmtpSender
+from tests.script import DROP, NORMAL, RESET, Act, Then
 from tests.smtp.sending import Gate, Sending, pool, until
 from tests.support import make_message
-from tests.witness import DROP, NORMAL, RESET, Act, Then, Witness
+from tests.witness import Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from smtp_router import Deferred, Delivered, Rejected, Stage
+from tests.script import NORMAL, Plan
 from tests.smtp.sending import LOGIN, ONCE, Gate, Sending, pool, until
 from tests.support import make_message
-from tests.witness import NORMAL, Plan, Witness
+from tests.witness import Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 

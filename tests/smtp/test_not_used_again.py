@@ -6,8 +6,9 @@ import ssl
 import pytest
 
 from smtp_router import Deferred, Delivered, InDoubt, Outcome, Stage
+from tests.script import DROP, HANG, NORMAL, RESET, Raw, Step, Then
 from tests.smtp.sending import BIG, Gate, Sending, until
-from tests.witness import DROP, HANG, NORMAL, RESET, Raw, Step, Then, Witness
+from tests.witness import Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
