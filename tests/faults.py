@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smtp_router import Reply, Stage
-from tests.witness import DROP, HANG, RESET, Raw, Step, Then
+from tests.script import DROP, HANG, RESET, Raw, Step, Then
 
 TABLE: Final = """
             banner ehlo starttls auth mail rcpt data final

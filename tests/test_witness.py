@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from tests.delivery import Delivery
 from tests.rawclient import RawClient, RawReply, ehlo_keywords
-from tests.witness import DRIP, DROP, HANG, NORMAL, RESET, Act, Delivery, Plan, Raw, Then, Witness
+from tests.script import DRIP, DROP, HANG, NORMAL, RESET, Act, Plan, Raw, Then
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

@@ -6,6 +6,8 @@ Rules:
 3. A message is recorded before its answer goes out: who has read the 250 finds the delivery.
 4. Nothing outlives `stop()`: each connection is a daemon thread, and each wait has an end.
 
+What can stand in a script is in `tests/script.py`:
+
     with Witness({"final": [b"451 4.3.0 later", NORMAL], "rcpt:bad@a.example": DROP}) as w:
         ...
         (delivery,) = w.wait_deliveries(1)
@@ -15,98 +17,42 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import enum
 import re
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeAlias, assert_never
+from typing import Any, Final, Self, assert_never
 
+from tests.delivery import Delivery
 from tests.sasl import SERVERS, Server
+from tests.script import (
+    DRIP,
+    DRIP_MAX_BYTES,
+    DRIP_S,
+    NORMAL,
+    STAGES,
+    Act,
+    Action,
+    Plan,
+    Step,
+    as_line,
+    spell_out,
+)
 
 TIMEOUT_S: Final = 30.0
 PART_S: Final = 1.0
-DRIP_S: Final = 0.05
-DRIP_MAX_BYTES: Final = 100
 OFFER: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 104857600", "ENHANCEDSTATUSCODES")
-STAGES: Final = frozenset(
-    {"accept", "banner", "helo", "ehlo", "starttls", "auth"}
-    | {"mail", "rcpt", "data", "content", "final", "rset", "quit"}
-)
 
 _PATH = re.compile(
     rb'(?:MAIL FROM|RCPT TO):<(?P<address>(?:"(?:[^"\\]|\\.)*"|[^">])*)>(?: (?P<parameters>.*))?',
     re.IGNORECASE | re.DOTALL,
 )
-_RECEIVED = re.compile(rb"Received:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.IGNORECASE)
 _EXTENSION_OF = dict.fromkeys((b"RET", b"ENVID", b"NOTIFY", b"ORCPT"), b"DSN")
 _EXTENSION_OF[b"BODY"] = b"8BITMIME"
-
-
-class Act(enum.Enum):
-    """What to do instead of answering, or how to answer."""
-
-    NORMAL = "answer as usual"
-    DROP = "close without an answer"
-    RESET = "close with a TCP reset"
-    HANG = "never answer; close on release() or stop()"
-    DRIP = "answer as usual, one byte per DRIP_S"
-
-
-NORMAL: Final = Act.NORMAL
-DROP: Final = Act.DROP
-RESET: Final = Act.RESET
-HANG: Final = Act.HANG
-DRIP: Final = Act.DRIP
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """Send exactly these bytes, with no CRLF added, and go on."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Then:
-    """Answer, then end the connection."""
-
-    reply: bytes | Raw | Literal[Act.NORMAL]
-    end: Act = DROP
-
-
-# bytes: a reply, CRLF added if missing; the connection ends after a 421.
-Step: TypeAlias = bytes | Raw | Then | Act
-# A callable gets the command line; at "content" the first bytes, at "final" the whole content.
-Action: TypeAlias = Step | Callable[[bytes], Step]
-Plan: TypeAlias = Action | list[Action] | tuple[Action, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One message that arrived whole, byte for byte."""
-
-    mail_line: bytes
-    rcpt_lines: tuple[bytes, ...]
-    mail_from: bytes
-    rcpt_tos: tuple[bytes, ...]
-    content: bytes  # dot-unstuffed, with the CRLF before the final dot
-    wire: bytes  # the same before unstuffing
-    ehlo: bytes
-    login: bytes | None
-    tls: bool
-    connection: int  # the first connection to this witness is 1
-
-    @property
-    def body_below_received(self) -> bytes:
-        """The content without its first header field, which must be a Received."""
-        received = _RECEIVED.match(self.content)
-        assert received, f"the first field is no Received: {self.content[:80]!r}"
-        return self.content[received.end() :]
 
 
 class Witness:
@@ -484,7 +430,7 @@ class _Connection(threading.Thread):
 
     def _end(self, delivery: Delivery, recipient: bytes | None = None) -> None:
         step = self._witness.next_step("final", delivery.content, recipient)
-        said, then = _spell_out(step, b"250 2.0.0 kept by " + self._witness.name.encode())
+        said, then = spell_out(step, b"250 2.0.0 kept by " + self._witness.name.encode())
         self._witness.keep(delivery, said)
         self._say(said, then)
 
@@ -505,7 +451,7 @@ class _Connection(threading.Thread):
         self, stage: str, normal: bytes, about: bytes = b"", address: bytes | None = None
     ) -> bytes:
         """Do what the script says; return what was said, if anything."""
-        said, then = _spell_out(self._witness.next_step(stage, about, address), normal)
+        said, then = spell_out(self._witness.next_step(stage, about, address), normal)
         self._say(said, then)
         return said
 
@@ -562,7 +508,7 @@ class _Connection(threading.Thread):
     # The wire.
 
     def _send(self, reply: bytes) -> None:
-        self._sock.sendall(_line(reply))
+        self._sock.sendall(as_line(reply))
 
     def _read_line(self) -> bytes:
         line = self._read_to(b"\r\n")
@@ -617,25 +563,6 @@ def _name_in(certificate: Mapping[str, Any] | None) -> str:
 def _require(condition: object, reply: bytes) -> None:
     if not condition:
         raise _RefusedError(reply)
-
-
-def _line(reply: bytes) -> bytes:
-    return reply if not reply or reply.endswith(b"\r\n") else reply + b"\r\n"
-
-
-def _spell_out(step: Step, normal: bytes) -> tuple[bytes, Act]:
-    """Tell the bytes to send, and how to send them or what to do after them."""
-    match step:
-        case Then(reply, end):
-            return _spell_out(reply, normal)[0], end
-        case Raw(data):
-            return data, NORMAL
-        case bytes():
-            return _line(step), DROP if step.startswith(b"421") else NORMAL
-        case Act.NORMAL | Act.DRIP:
-            return _line(normal), step
-        case _:
-            return b"", step
 
 
 def _kind(reply: bytes) -> int:

@@ -9,7 +9,8 @@ import pytest
 from smtp_router import ConfigError
 from tests.rawclient import RawReply
 from tests.running import Router, Serve, config, downstream, one_user, user
-from tests.witness import HANG, Witness
+from tests.script import HANG
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

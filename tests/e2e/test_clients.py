@@ -17,8 +17,9 @@ from smtp_router.config.types import HostPort
 from smtp_router.credentials import Kind, make
 from tests.certificates import write_certificate
 from tests.clients import CLIENTS, SCRAM, Account, Client, ClientError, Mail, Mode, run
+from tests.delivery import Delivery
 from tests.running import PASSWORD, USER, Router, config, one_user, user
-from tests.witness import Delivery, Witness
+from tests.witness import Witness
 
 FROM, TO = "sender@a.example", ["rcpt@b.example", "other@c.example"]
 MODES: tuple[Mode, ...] = get_args(Mode)

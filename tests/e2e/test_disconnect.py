@@ -9,7 +9,8 @@ import pytest
 from tests.rawclient import RawClient
 from tests.running import Router, one_user, user
 from tests.running import config as settings
-from tests.witness import HANG, NORMAL, Act, Step, Witness
+from tests.script import HANG, NORMAL, Act, Step
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

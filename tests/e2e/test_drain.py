@@ -9,7 +9,8 @@ import pytest
 
 from tests.load import Load, refuses
 from tests.running import Router, Serve, config, one_user, user
-from tests.witness import HANG, NORMAL, Step, Witness
+from tests.script import HANG, NORMAL, Step
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.e2e.test_faults import HELLO, A, B
 from tests.running import Router, one_user
-from tests.witness import NORMAL, Witness
+from tests.script import NORMAL
+from tests.witness import Witness
 
 QUICK = {"failures": 2, "rest_s": 0.2, "max_rest_s": 0.5}
 BACK_S = 10.0

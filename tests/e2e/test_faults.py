@@ -13,7 +13,8 @@ import uvloop
 from tests.faults import CASES, Case
 from tests.running import Config, Router, downstream, one_user, user
 from tests.running import config as several_users
-from tests.witness import DROP, HANG, NORMAL, Plan, Witness
+from tests.script import DROP, HANG, NORMAL, Plan
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

@@ -13,7 +13,8 @@ from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawReply
 from tests.running import PASSWORD, Router, Serve, one_user, user
 from tests.running import config as settings
-from tests.witness import DROP, HANG, NORMAL, RESET, Act, Step, Witness
+from tests.script import DROP, HANG, NORMAL, RESET, Act, Step
+from tests.witness import Witness
 
 NEWSLETTER = b"Message-ID: <1@a.example>\r\nSubject: hello\r\n\r\n.hello\r\n"
 ANY = "from smtp_router import hookimpl\n\n@hookimpl\ndef select_downstream(downstreams):\n"

@@ -9,7 +9,8 @@ import uvloop
 
 from tests.load import Load
 from tests.running import Router, config, downstream, one_user, user
-from tests.witness import DROP, NORMAL, Action, Plan, Witness
+from tests.script import DROP, NORMAL, Action, Plan
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

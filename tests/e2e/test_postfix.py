@@ -12,10 +12,12 @@ import trustme
 from smtp_router.config.types import HostPort
 from tests.certificates import write_certificate
 from tests.clients import SCRAM, Mode
+from tests.delivery import Delivery
 from tests.docs.pages import all_blocks
 from tests.postfix import Postfix, require_sasl
 from tests.running import PASSWORD, USER, Config, Router, one_user
-from tests.witness import DROP, NORMAL, OFFER, Action, Delivery, Witness
+from tests.script import DROP, NORMAL, Action
+from tests.witness import OFFER, Witness
 
 FROM, TO = "sender@a.example", "rcpt@b.example"
 

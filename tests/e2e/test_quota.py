@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.test_faults import HELLO, A, B
 from tests.rawclient import RawClient
 from tests.running import Config, Program, Router, Serve, downstream, one_user
-from tests.witness import HANG, NORMAL, Witness
+from tests.script import HANG, NORMAL
+from tests.witness import Witness
 
 QUOTA = 60
 CLIENTS = 6

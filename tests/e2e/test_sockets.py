@@ -12,7 +12,8 @@ import pytest
 import uvloop
 
 from tests.running import Router, one_user
-from tests.witness import DROP, HANG, NORMAL, RESET, Plan, Witness
+from tests.script import DROP, HANG, NORMAL, RESET, Plan
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

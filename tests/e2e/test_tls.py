@@ -10,7 +10,8 @@ import trustme
 import uvloop
 
 from tests.running import Config, Router, downstream, one_user
-from tests.witness import DROP, Witness
+from tests.script import DROP
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

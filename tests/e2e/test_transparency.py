@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.delivery import Delivery
 from tests.rawclient import RawClient
 from tests.running import PASSWORD, USER, Router, one_user
-from tests.witness import Delivery, Witness
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"

@@ -42,6 +42,8 @@ def select_downstream(downstreams):
     return downstreams[0]
 """
 """The algorithm that takes the first that is left."""
+THREE = {name: f"{name}.example:25" for name in "abc"}
+"""Three downstreams, by name."""
 
 
 class Bench:

@@ -11,7 +11,7 @@ import pytest
 
 from smtp_router import Deferred, Health, HealthState, Outcome, Stage
 from smtp_router.core.breaker import Rules
-from tests.routing.bench import Bench, records
+from tests.routing.bench import THREE, Bench, records
 from tests.support import (
     USER,
     Sent,
@@ -25,7 +25,6 @@ from tests.support import (
     user_config,
 )
 
-THREE = {name: f"{name}.example:25" for name in "abc"}
 RULES = Rules()
 QUOTA = make_reply("452 4.7.1 Account has used up its quota")
 

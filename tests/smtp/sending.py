@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from smtp_router.smtp.parameters import Peer
 from smtp_router.smtp.sender import SmtpSender
 from smtp_router.smtp.verdict import verdict
 from tests.running import Config, downstream, one_user
+from tests.script import NORMAL, Step
 from tests.support import make_message
 from tests.witness import Witness
 
@@ -27,6 +29,11 @@ BIG = make_message(content=b"Subject: big\r\n\r\n" + 1_000_000 * b"0123456789 ab
 ONCE: Mapping[str, object] = MappingProxyType({"pool": {"max_messages_per_connection": 1}})
 """For a downstream whose connections are not kept."""
 NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def pool(**limits: float) -> Mapping[str, object]:
+    """For a downstream with these limits."""
+    return {"pool": limits}
 
 
 def handover(
@@ -95,3 +102,24 @@ class Sending:
 async def until(witness: Witness, predicate: Callable[[], object]) -> None:
     """Wait for something at the witness while the event loop goes on."""
     await asyncio.to_thread(witness.wait_for, predicate)
+
+
+class Gate:
+    """A step that waits until it is opened."""
+
+    def __init__(self, then: Step = NORMAL) -> None:
+        self.reached = threading.Semaphore(0)
+        self._open = threading.Event()
+        self._then = then
+
+    def __call__(self, _: bytes) -> Step:
+        self.reached.release()
+        self._open.wait(5)
+        return self._then
+
+    async def waits(self) -> None:
+        """Wait until somebody waits at it."""
+        assert await asyncio.to_thread(self.reached.acquire, timeout=5)
+
+    def open(self) -> None:
+        self._open.set()

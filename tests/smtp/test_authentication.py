@@ -14,9 +14,10 @@ import pytest
 
 from smtp_router import Deferred, Delivered, Outcome, Stage
 from tests.sasl import SERVERS, Ask, Scram, Server
+from tests.script import HANG
 from tests.smtp.sending import LOGIN, ONCE, Sending, until
 from tests.tokenserver import CLIENT_SECRET, REFRESH_TOKEN, Answer, TokenServer, error, token
-from tests.witness import HANG, Witness
+from tests.witness import Witness
 
 TOKEN = "ya29.t0ken-1"
 USER = LOGIN[0]

@@ -20,8 +20,9 @@ from smtp_router.smtp.blocks import BLOCK_OCTETS
 from smtp_router.smtp.channel import QUIT_S, Channel, Result
 from smtp_router.smtp.outbox import Outbox
 from smtp_router.smtp.parameters import Peer
+from tests.script import HANG
 from tests.smtp.sending import BIG, Sending, handover, until
-from tests.witness import HANG, Witness
+from tests.witness import Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 

@@ -7,9 +7,10 @@ from types import MappingProxyType
 import pytest
 
 from smtp_router import Deferred, Delivered, Outcome, Stage
+from tests.script import HANG, NORMAL
 from tests.smtp.sending import Sending, until
 from tests.support import make_message
-from tests.witness import HANG, NORMAL, Witness
+from tests.witness import Witness
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 

@@ -11,9 +11,10 @@ import pytest
 
 from smtp_router import Deferred, Delivered, InDoubt, Rejected, Stage
 from smtp_router.core.outcome import Outcome
+from tests.script import DROP, Then
 from tests.smtp.sending import LOGIN, Sending
 from tests.support import make_message
-from tests.witness import DROP, Then, Witness
+from tests.witness import Witness
 
 LMTP = {"protocol": "lmtp"}
 A, B, C = RECIPIENTS = ("a@b.example", "b@b.example", "c@b.example")

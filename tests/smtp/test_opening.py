@@ -18,8 +18,9 @@ from smtp_router.smtp.opening import Opening
 from smtp_router.smtp.verdict import AttemptEnded
 from smtp_router.tokens.tokens import Tokens
 from tests.running import downstream, one_user
+from tests.script import DROP, HANG, Plan, Raw, Then
 from tests.smtp.sending import LOGIN, Sending, until
-from tests.witness import DROP, HANG, Plan, Raw, Then, Witness
+from tests.witness import Witness
 
 # TLS and login
 

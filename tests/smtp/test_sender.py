@@ -10,9 +10,10 @@ import pytest
 from smtp_router import Deferred, Delivered, InDoubt, Message, Outcome, Rejected, Reply, Stage
 from smtp_router.core.outcome import OutcomeKind
 from tests.running import Config
+from tests.script import DRIP, DROP, HANG, NORMAL, RESET, Plan, Step
 from tests.smtp.sending import BIG, LOGIN, ONCE, Sending, until
 from tests.support import make_message
-from tests.witness import DRIP, DROP, HANG, NORMAL, RESET, Plan, Step, Witness
+from tests.witness import Witness
 
 
 async def test_a_reply_that_drips_is_a_reply(sending: Sending) -> None:

@@ -9,8 +9,9 @@ import pytest
 from smtp_router import Reply, Stage
 from smtp_router.core.outcome import OutcomeKind
 from tests.faults import CASES, Case
+from tests.script import DROP, HANG, NORMAL, RESET, Plan, Step, Then
 from tests.smtp.sending import BIG, LOGIN, Sending, until
-from tests.witness import DROP, HANG, NORMAL, OFFER, RESET, Plan, Step, Then, Witness
+from tests.witness import OFFER, Witness
 
 MODES = ("clear", "starttls", "implicit")
 SESSION = ("banner", "ehlo", "starttls", "auth")

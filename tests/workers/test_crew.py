@@ -17,8 +17,9 @@ from smtp_router.control.client import NoAnswerError, ask
 from smtp_router.testing import ScriptedDownstream
 from tests.rawclient import RawClient
 from tests.running import Config, Program, Serve, config, one_user, user
+from tests.script import HANG, NORMAL
 from tests.underload import evenly, load
-from tests.witness import HANG, NORMAL, Witness
+from tests.witness import Witness
 
 A, B = b"a@a.example", b"b@b.example"
 HELLO = b"Subject: hello\r\n\r\nhello\r\n"
