@@ -1,7 +1,7 @@
 """Limits that the workers of one machine keep to together: the same as for one process, to the message.
 
 A place is taken under a lock, from numbers that all of them have (`smtp_router.shared.table`); that
-costs 9 µs for a message to a downstream that has limits, and nothing for all others.
+costs 11 µs for a message to a downstream that has limits, and nothing for all others.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from smtp_router.routing.policy import Turns
 from smtp_router.shared.table import Span, Table, key_of
 
 _SPANS = (1.0, 60.0, 3600.0)
-"""Which window of a record is which (see `Limits.windows`). All count: a reload may bring limits."""
+"""Which window of a record is which (see `Limits.windows`)."""
 _KNOWN = 100
 """Limits of one name, of which few are ever different."""
 
@@ -24,7 +24,7 @@ _KNOWN = 100
 class SharedMeter(Meter):
     """Counts what is sent under one name, by whichever worker."""
 
-    __slots__ = ("_key", "_known", "_lines", "_table")
+    __slots__ = ("_counted", "_key", "_known", "_lines", "_table")
 
     again_s = 0.01
 
@@ -35,10 +35,12 @@ class SharedMeter(Meter):
         self._table = table
         self._key = key_of("limit", name)
         self._lines = key_of("line", name)
-        self._known: dict[int, tuple[Limits, tuple[Span, ...]]] = {}
+        self._known: dict[int, tuple[Limits, frozenset[float], tuple[Span, ...]]] = {}
+        self._counted: frozenset[float] = frozenset()
 
     def watch(self, limits: Limits) -> None:
-        """See `Meter`; everything is counted in any case."""
+        """See `Meter`."""
+        self._counted |= dict(limits.windows).keys()  # replaced, since a reload is in another thread
 
     def room(self, limits: Limits, now: float) -> float:
         """See `Meter`; by the time somebody comes, others may have taken it."""
@@ -51,33 +53,29 @@ class SharedMeter(Meter):
 
     def opens_at(self, limits: Limits, now: float) -> float:
         """See `Meter`."""
-        if limits.concurrency is not None and self.in_flight >= limits.concurrency:
-            return math.inf
-        spans = self._spans(limits)
-        return max([self._table.opens_at(self._key, span, now) for span in spans], default=now)
+        return self._table.opens_at(self._key, self._spans(limits), now, at_once=limits.concurrency)
 
     def windows(self, limits: Limits, now: float) -> Iterator[tuple[float, int, float]]:
         """See `Meter`."""
         for span in self._spans(limits):
             if span.limit is not None:
-                yield span.seconds, span.limit, self._table.opens_at(self._key, span, now)
+                yield span.seconds, span.limit, self._table.opens_at(self._key, (span,), now)
 
     def take(self, limits: Limits, now: float) -> Parts | None:
         """See `Meter`."""
-        parts = self._table.take(
-            self._key, self._spans(limits), now, at_once=limits.concurrency, hold=True
-        )
+        spans = self._spans(limits)
+        parts = self._table.take(self._key, spans, now, at_once=limits.concurrency, hold=True)
         if parts is None:
             return None
         return [
-            _SharedPart(self._table, self._key, Span(at, seconds, None), part)
-            for at, (seconds, part) in enumerate(zip(_SPANS, parts, strict=True))
+            _SharedPart(self._table, self._key, span, part)
+            for span, part in zip(spans, parts, strict=True)
         ]
 
     def leave(self) -> None:
         """See `Meter`; if others have lines, too, all look again by and by, and each gets its turn."""
         self._table.release(self._key)
-        if self._table.held(self._lines) <= len(self.waiting):
+        if self.waiting and self._table.held(self._lines) <= len(self.waiting):
             for event in self.waiting:
                 event.set()
 
@@ -93,14 +91,19 @@ class SharedMeter(Meter):
 
     def _spans(self, limits: Limits) -> tuple[Span, ...]:
         """By identity, since values take time to compare."""
+        counted = self._counted
         known = self._known.get(id(limits))
-        if known is not None and known[0] is limits:
-            return known[1]
+        if known is not None and known[0] is limits and known[1] is counted:
+            return known[2]
         given = dict(limits.windows)
-        spans = tuple([Span(at, seconds, given.get(seconds)) for at, seconds in enumerate(_SPANS)])
+        spans = tuple(
+            Span(at, seconds, given.get(seconds))
+            for at, seconds in enumerate(_SPANS)
+            if seconds in counted or seconds in given
+        )
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        self._known[id(limits)] = limits, spans
+        self._known[id(limits)] = limits, counted, spans
         return spans
 
 

@@ -8,6 +8,7 @@ Rules:
    What it has counted in a window stays: nobody knows whether it was sent.
 3. A record is never removed, only replaced: one that nobody holds and whose windows are past; where a
    set has none such, the one that would be soonest.
+4. So a process remembers where it has found a record, and sees by the key there whether it still is.
 
 A window is that of `smtp_router.core.window`, as numbers: a span in 64 parts, each with a count.
 """
@@ -29,6 +30,8 @@ _RING = PARTS + 1
 _SPAN, _NEWEST, _TOTAL, _COUNTS = range(4)  # of a window; the counts are a ring
 _WINDOW = _COUNTS + _RING
 _MICRO = 1_000_000
+_MOST_KNOWN = 10_000
+"""Places that are remembered."""
 
 
 class Span(NamedTuple):
@@ -70,6 +73,8 @@ class Table:
         self._workers = workers
         self._windows = windows
         self._worker = worker
+        self._known: dict[bytes, tuple[int, int, int]] = {}
+        """Where a key begins and ends, in octets, and where its record is."""
         self._record_size = _record_words(workers, windows)
         self._set_size = IN_A_SET * (_KEY_WORDS + self._record_size)
 
@@ -83,10 +88,19 @@ class Table:
         record = self._find(key)
         return self._held(record) if record else 0
 
-    def opens_at(self, key: bytes, span: Span, now: float) -> float:
-        """From which instant on a window has room; `now` if it has."""
+    def opens_at(
+        self, key: bytes, spans: Sequence[Span], now: float, *, at_once: int | None = None
+    ) -> float:
+        """From which instant on all windows have room; `now` if they have.
+
+        Args:
+            key: the record's.
+            spans: its windows.
+            now: the present instant.
+            at_once: how many there may be at the same time; infinity, if there are.
+        """
         record = self._find(key)
-        return self._opens_at(self._window(record, span), span, now) if record else now
+        return self._room_at(record, spans, now, at_once) if record else now
 
     def counted(self, key: bytes, span: Span, now: float) -> int:
         """How many there are in a window."""
@@ -123,14 +137,11 @@ class Table:
         try:
             longest = max([span.seconds for span in spans], default=0.0)
             record = self._record(key, now, longest)
-            if at_once is not None and self._held(record) >= at_once:
-                return None
-            found = [(self._window(record, span), span) for span in spans]
-            if any(self._opens_at(at, span, now) > now for at, span in found):
+            if self._room_at(record, spans, now, at_once) > now:
                 return None
             if hold:
                 self._words[record + 1 + self._worker] += 1
-            return tuple([self._add(at, span, now) for at, span in found])
+            return tuple([self._add(self._window(record, span), span, now) for span in spans])
         finally:
             self._memory.unlock(number)
 
@@ -205,9 +216,19 @@ class Table:
 
     def _find(self, key: bytes) -> int:
         """Where its record is; 0 if there is none."""
+        known = self._known.get(key)
+        if known is not None and self._memory.octets[known[0] : known[1]] == key:
+            return known[2]
         keys, first = self._set(self._number(key))
         position = self._position(key, keys)
-        return first + position * self._record_size if position >= 0 else 0
+        if position < 0:
+            return 0
+        record = first + position * self._record_size
+        start = (keys + position * _KEY_WORDS) * WORD
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = start, start + _KEY, record
+        return record
 
     def _position(self, key: bytes, keys: int) -> int:
         start, end = keys * WORD, (keys + IN_A_SET * _KEY_WORDS) * WORD
@@ -253,6 +274,14 @@ class Table:
 
     # What is in it
 
+    def _room_at(self, record: int, spans: Sequence[Span], now: float, at_once: int | None) -> float:
+        if at_once is not None and self._held(record) >= at_once:
+            return math.inf
+        latest = now
+        for span in spans:
+            latest = max(latest, self._opens_at(self._window(record, span), span, now))
+        return latest
+
     def _held(self, record: int) -> int:
         return sum(self._words[record + 1 : record + 1 + self._workers])
 
@@ -280,10 +309,10 @@ class Table:
 
     def _opens_at(self, at: int, span: Span, now: float) -> float:
         words = self._words
-        if span.limit is None or words[at + _SPAN] != round(span.seconds * _MICRO):
+        if span.limit is None:
             return now
         too_many = words[at + _TOTAL] - span.limit + 1
-        if too_many <= 0:
+        if too_many <= 0 or words[at + _SPAN] != round(span.seconds * _MICRO):
             return now
         per_second = PARTS / span.seconds
         past = math.floor(now * per_second) - PARTS

@@ -47,7 +47,7 @@ def test_a_window_in_shared_memory_is_a_window(
         for later, second, gives_back in steps:
             now += later
             table = made[second]
-            assert table.opens_at(KEY, span, now) == twin.opens_at(now, limit)
+            assert table.opens_at(KEY, [span], now) == twin.opens_at(now, limit)
             has_room = twin.opens_at(now, limit) <= now
             parts = table.take(KEY, [span], now)
             assert (parts is not None) == has_room
@@ -87,6 +87,15 @@ def test_a_full_set_forgets_what_nobody_needs(two: list[Table]) -> None:
         two[0].take(key_of("address", str(number)), [Span(0, 1, 1)], float(number))
     assert two[0].held(KEY) == 1
     assert two[0].take(key_of("address", str(5 * IN_A_SET - 1)), [Span(0, 1, 1)], 319.5) is None
+
+
+def test_what_has_taken_a_records_place_is_not_taken_for_it(two: list[Table]) -> None:
+    assert two[1].take(KEY, [Span(0, 1, 1)], 0.0) is not None
+    assert two[1].opens_at(KEY, [Span(0, 1, 1)], 0.0) > 0.0
+    for number in range(IN_A_SET):
+        two[0].hold(key_of("address", str(number)), 1, 9.0)
+    assert two[1].held(KEY) == 0
+    assert two[1].opens_at(KEY, [], 9.0, at_once=1) == 9.0
 
 
 TRIES = """

@@ -132,6 +132,19 @@ def test_a_place_that_both_want_is_one_workers(both: list[Together]) -> None:
     assert [seconds for seconds, _, opens in other.windows(limits, 5.0) if opens > 5.0] == [60.0]
 
 
+def test_a_limit_that_a_reload_brings_counts_from_then_on(both: list[Together]) -> None:
+    one, other = (SharedMeter(together.names, "x") for together in both)
+    before, after = Limits(per_second=9), Limits(per_second=9, per_hour=2)
+    for meter in (one, other):
+        meter.watch(before)
+        assert meter.take(before, 5.0)
+    for meter in (one, other):
+        meter.watch(after)
+        assert meter.take(before, 5.0)  # of another who has no limit by the hour
+    assert one.take(after, 5.0) is None
+    assert one.take(before, 5.0)
+
+
 def test_what_one_worker_has_begun_the_other_sees_before_each_message(
     both: list[Together], tmp_path: Path
 ) -> None:
