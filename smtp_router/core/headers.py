@@ -7,9 +7,11 @@ plugin that asks for a field must get its best reading, not an exception that ho
 import email.errors
 import email.header
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:((?:[^\r\n]++|\r(?!\n)|\r?\n[ \t])*)")
+_FIELD = re.compile(
+    rb"^([\x21-\x39\x3b-\x7e]++)[ \t]*:((?:[^\r\n]++|\r(?!\n)|\r?\n[ \t])*+)", re.MULTILINE
+)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -84,26 +86,20 @@ class Headers:
 
     def __init__(self, content: bytes) -> None:
         """Read the header of this content."""
-        header = content[: header_end(content)]
-        fields = []
-        start = 0
-        while start < len(header):
-            match = _FIELD.match(header, start)
-            if match:
-                fields.append((match[1].decode("ascii"), _readable(match[2])))
-                start = match.end()
-            newline = header.find(b"\n", start)
-            start = len(header) if newline < 0 else newline + 1
-        self._fields = tuple(fields)
+        # A value is decoded when it is asked for: of twenty, a plugin wants one.
+        self._fields: Sequence[tuple[bytes, bytes]] = _FIELD.findall(content, 0, header_end(content))
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first field of this name, or the default."""
-        return next(iter(self.get_all(name)), default)
+        return next(self._values(name), default)
 
     def get_all(self, name: str) -> tuple[str, ...]:
         """All fields of this name, in their order."""
-        wanted = name.lower()
-        return tuple(value for key, value in self._fields if key.lower() == wanted)
+        return tuple(self._values(name))
+
+    def _values(self, name: str) -> Iterator[str]:
+        wanted = name.lower().encode(errors="surrogatepass")
+        return (_readable(value) for key, value in self._fields if key.lower() == wanted)
 
     def __getitem__(self, name: str) -> str:
         """The first field of this name.
@@ -122,7 +118,7 @@ class Headers:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The (name, value) pairs."""
-        return iter(self._fields)
+        return ((name.decode("ascii"), _readable(value)) for name, value in self._fields)
 
     def __len__(self) -> int:
         """How many fields there are."""
@@ -130,12 +126,15 @@ class Headers:
 
     def __repr__(self) -> str:
         """The names only: values are content, which does not belong in a log."""
-        return f"<Headers {', '.join(name for name, _ in self._fields)}>"
+        return f"<Headers {', '.join(name.decode('ascii') for name, _ in self._fields)}>"
 
 
 def _readable(value: bytes) -> str:
     """Unfold and decode one value as well as it can be done."""
-    text = _FOLD.sub("", value.decode("utf-8", "replace")).strip()
+    text = value.decode("utf-8", "replace")
+    if "\n" in text:
+        text = _FOLD.sub("", text)
+    text = text.strip()
     if "=?" not in text:
         return text
     try:
