@@ -2,10 +2,11 @@
 
 Rules:
 1. A record is read and changed under the lock of its set, so what is counted is exact however many
-   processes count at once. Only who merely looks (`opens_at`, `held`) does without: it may be wrong by
-   what happens at that instant, and whoever takes asks again.
+   processes count at once. Only who merely looks (`opens_at`, `held`, `may_count`) does without: it may
+   be wrong by what happens at that instant, and whoever takes asks again.
 2. What a worker holds stands in a column of its own, so it can be taken away when the worker is dead.
-   What it has counted in a window stays: nobody knows whether it was sent.
+   What it has counted in a window stays: nobody knows whether it was sent. While a worker holds anything
+   its record stays, and nobody else writes in its column: to change that takes no lock.
 3. A record is never removed, only replaced: one that nobody holds and whose windows are past; where a
    set has none such, the one that would be soonest.
 4. So a process remembers where it has found a record, and sees by the key there whether it still is.
@@ -16,6 +17,7 @@ A window is that of `smtp_router.core.window`, as numbers: a span in 64 parts, e
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from smtp_router.core.window import PARTS, TICK_S
@@ -45,6 +47,7 @@ class Span(NamedTuple):
     """How many there may be; `None`: it only counts."""
 
 
+@lru_cache(_MOST_KNOWN)
 def key_of(kind: str, name: str) -> bytes:
     """The key of a record."""
     return hashlib.blake2b(f"{kind}/{name}".encode(), digest_size=_KEY).digest()
@@ -102,11 +105,16 @@ class Table:
         record = self._find(key)
         return self._room_at(record, spans, now, at_once) if record else now
 
+    def may_count(self, key: bytes, position: int) -> bool:
+        """Whether there is any in a window, or was until somebody last counted."""
+        record = self._find(key)
+        return record != 0 and self._words[self._window(record, position) + _TOTAL] != 0
+
     def counted(self, key: bytes, span: Span, now: float) -> int:
         """How many there are in a window."""
         number = self._enter(key)
         try:
-            at = self._window(self._record(key, now, span.seconds), span)
+            at = self._window(self._record(key, now, span.seconds), span.position)
             self._advance(at, span, now)
             return self._words[at + _TOTAL]
         finally:
@@ -141,18 +149,22 @@ class Table:
                 return None
             if hold:
                 self._words[record + 1 + self._worker] += 1
-            return tuple([self._add(self._window(record, span), span, now) for span in spans])
+            return tuple([self._add(self._window(record, span.position), span, now) for span in spans])
         finally:
             self._memory.unlock(number)
 
     def release(self, key: bytes) -> None:
-        """Hold one less, without a lock: nobody else writes there, and what is held stays."""
+        """Hold one less."""
         record = self._find(key)
         if record and self._words[record + 1 + self._worker]:
             self._words[record + 1 + self._worker] -= 1
 
     def hold(self, key: bytes, count: int, now: float) -> int:
         """Say how many this worker holds; how many all do."""
+        record = self._find(key)
+        if record and self._words[record + 1 + self._worker]:
+            self._words[record + 1 + self._worker] = count
+            return self._held(record)
         number = self._enter(key)
         try:
             record = self._record(key, now, 0.0)
@@ -174,7 +186,7 @@ class Table:
             record = self._find(key)
             if not record:
                 return
-            words, at = self._words, self._window(record, span)
+            words, at = self._words, self._window(record, span.position)
             newest = words[at + _NEWEST]
             parts = range(newest, newest - _RING, -1) if part is None else (part,)
             for each in parts:
@@ -269,8 +281,8 @@ class Table:
                 best, least = position, needed
         return best
 
-    def _window(self, record: int, span: Span) -> int:
-        return record + 1 + self._workers + span.position * _WINDOW
+    def _window(self, record: int, position: int) -> int:
+        return record + 1 + self._workers + position * _WINDOW
 
     # What is in it
 
@@ -279,7 +291,7 @@ class Table:
             return math.inf
         latest = now
         for span in spans:
-            latest = max(latest, self._opens_at(self._window(record, span), span, now))
+            latest = max(latest, self._opens_at(self._window(record, span.position), span, now))
         return latest
 
     def _held(self, record: int) -> int:
@@ -327,7 +339,7 @@ class Table:
         words = self._words
         words[record + 1 + worker] = 0
         for position in range(self._windows):
-            at = record + 1 + self._workers + position * _WINDOW
+            at = self._window(record, position)
             words[at + _TOTAL] = sum(words[at + _COUNTS : at + _WINDOW])
 
 

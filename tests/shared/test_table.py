@@ -121,8 +121,24 @@ def test_nobody_else_is_there_while_a_place_is_taken() -> None:
     memory = SharedMemory.create(Table.size(sets=1, workers=2, windows=3))
     table = Watched(memory, at=0, sets=1, workers=2, windows=3, worker=0)
     assert table.take(KEY, [], 1.0, at_once=1, hold=True) is not None
-    assert table.hold(KEY, 3, 1.0) == 3
+    assert table.hold(key_of("limit", "two"), 3, 1.0) == 3
     memory.close()
+
+
+def test_what_is_held_is_what_each_has_said_last(two: list[Table]) -> None:
+    said = [0, 0]
+    for which, count in ((0, 2), (1, 1), (0, 3), (0, 0), (1, 4), (1, 0), (0, 1)):
+        said[which] = count
+        assert two[which].hold(KEY, count, 1.0) == sum(said)
+
+
+def test_a_window_in_which_nobody_ever_counted_is_empty(two: list[Table]) -> None:
+    span = Span(0, 1, 9)
+    assert not two[1].may_count(KEY, 0)
+    assert two[0].take(KEY, [span], 5.0) is not None
+    assert two[1].may_count(KEY, 0)
+    two[0].take_back(KEY, span)
+    assert not two[1].may_count(KEY, 0)
 
 
 TAKES = """
