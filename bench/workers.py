@@ -17,23 +17,19 @@ each message is made to cost the worker a known time, in a plugin (`before_send`
 With one worker and with several, alternately; medians. The exit code is 1 if a message failed.
 """
 
-import json
-import re
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
 
 from bench import load, report
-from bench.contestants import MANY, PASSWORD, ROOT, USER
+from bench.contestants import MANY, PASSWORD, USER
 from bench.load import Load, Measured
 from bench.peers import Peer, sink
+from bench.serving import serving
 
-START_S = 20.0
 COST_S = 0.004
 
 PLUGIN = """
@@ -54,8 +50,7 @@ LIMITS = {"concurrency": 1000, "per_second": MANY}
 CASES = (*COSTS, "plain", "limited")
 
 
-@contextmanager
-def router(folder: Path, case: str, workers: int, behind: int) -> Iterator[Peer]:
+def router(folder: Path, case: str, workers: int, behind: int) -> AbstractContextManager[Peer]:
     """A router with so many workers, in front of a port.
 
     Raises:
@@ -69,32 +64,8 @@ def router(folder: Path, case: str, workers: int, behind: int) -> Iterator[Peer]
     if case in COSTS:
         (folder / f"{case}.py").write_text(PLUGIN.format(cost=COSTS[case]))
         user["plugins"] = [f"./{case}.py"]
-    settings = {
-        "listen": [{"addr": "127.0.0.1:0"}],
-        "workers": workers,
-        "control": None,
-        "max_transactions": MANY,
-        "state": f"{name}.db",
-        "users": [user],
-    }
-    file, output = folder / f"{name}.yaml", folder / f"{name}.log"
-    file.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "smtp_router", "serve", "-c", str(file)]
-    with output.open("wb") as written, subprocess.Popen(command, cwd=ROOT, stderr=written) as process:
-        try:
-            yield Peer(name=name, port=_port(process, output), root=process.pid)
-        finally:
-            process.terminate()
-
-
-def _port(process: subprocess.Popen[bytes], output: Path) -> int:
-    end = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < end:
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", output.read_text(errors="replace"))
-        if found:
-            return int(found[1])
-        time.sleep(0.05)
-    raise RuntimeError(f"it does not start:\n{output.read_text(errors='replace')[-2000:]}")
+    settings = {"workers": workers, "max_transactions": MANY, "users": [user]}
+    return serving(folder, name, settings)
 
 
 def measure(

@@ -23,6 +23,7 @@ from bench import (
     journal,
     load,
     memory,
+    options,
     record,
     sender,
     stall,
@@ -169,6 +170,15 @@ def test_the_bench_of_growth_draws_all_its_panels(
     for panel in growth.PANELS.values():
         assert f"<!-- {panel.label} -->" in again.read_text()
     assert first.stat().st_size == again.stat().st_size
+
+
+@needs_cc
+def test_the_bench_of_options_compares_each_with_the_base(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--cases", "an async one", "--repetitions", "1", "--seconds", "0.05")
+    assert options.main(asked) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["with", "base,", "cpu", "ms/msg", "so", "ratio"]
+    assert row.startswith("an async one ")
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
